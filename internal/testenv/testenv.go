@@ -1,0 +1,116 @@
+// Package testenv tells tests which real services they may use, gives each
+// test names of its own on them, and counts the tests that ran against each
+// backend, so that a run that tested little cannot pass for one that tested
+// everything.
+//
+// The services are named by GATEWAY_TEST_REDIS (host:port), GATEWAY_TEST_MYSQL
+// (a DSN of go-sql-driver/mysql without database name, such as
+// "root@tcp(127.0.0.1:3306)/") and GATEWAY_TEST_RABBITMQ (an amqp:// URL).
+// `make test` sets them. With GATEWAY_TEST_REQUIRE=1 a missing service fails
+// the test that needs it instead of skipping it.
+package testenv
+
+import (
+	"crypto/rand"
+	"database/sql"
+	"encoding/hex"
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// Embedded is the backend name under which tests without services count.
+const Embedded = "embedded"
+
+// Real is the backend name under which tests against Redis, MySQL and RabbitMQ
+// together count.
+const Real = "redis+mysql+rabbitmq"
+
+// Redis returns the address of the Redis server for tests.
+func Redis(t testing.TB) string {
+	t.Helper()
+	return service(t, "redis", "GATEWAY_TEST_REDIS")
+}
+
+// RabbitMQ returns the amqp:// URL of the RabbitMQ server for tests.
+func RabbitMQ(t testing.TB) string {
+	t.Helper()
+	return service(t, "rabbitmq", "GATEWAY_TEST_RABBITMQ")
+}
+
+// MySQL creates an empty database on the MySQL server for tests, which is
+// dropped when the test ends, and returns a configuration that points to it.
+func MySQL(t testing.TB) *mysql.Config {
+	t.Helper()
+	cfg, err := mysql.ParseDSN(service(t, "mysql", "GATEWAY_TEST_MYSQL"))
+	if err != nil {
+		t.Fatalf("GATEWAY_TEST_MYSQL: %v", err)
+	}
+	admin, err := sql.Open("mysql", cfg.FormatDSN())
+	if err != nil {
+		t.Fatalf("open mysql: %v", err)
+	}
+	name := "gwtest_" + Unique()
+	if _, err := admin.ExecContext(t.Context(), "CREATE DATABASE "+name+" CHARACTER SET utf8mb4"); err != nil {
+		_ = admin.Close()
+		t.Fatalf("create test database: %v", err)
+	}
+	t.Cleanup(func() {
+		if _, err := admin.Exec("DROP DATABASE " + name); err != nil { //nolint:noctx // t.Context is over in a cleanup
+			t.Errorf("drop test database: %v", err)
+		}
+		_ = admin.Close()
+	})
+	cfg.DBName = name
+	return cfg
+}
+
+// Unique returns a short name that no other test has, for key prefixes, queue
+// names and user ids.
+func Unique() string {
+	var b [6]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return hex.EncodeToString(b[:])
+}
+
+// Count notes that the calling test runs against a backend.
+func Count(t testing.TB, backend string) {
+	t.Helper()
+	if path := os.Getenv("GATEWAY_TEST_REPORT"); path != "" {
+		report(t, path, backend+"\t"+t.Name()+"\n")
+	}
+}
+
+func service(t testing.TB, name, variable string) string {
+	t.Helper()
+	if v := os.Getenv(variable); v != "" {
+		Count(t, name)
+		return v
+	}
+	if path := os.Getenv("GATEWAY_TEST_REPORT"); path != "" {
+		report(t, path, "skipped:"+name+"\t"+t.Name()+"\n")
+	}
+	if os.Getenv("GATEWAY_TEST_REQUIRE") == "1" {
+		t.Fatalf("%s is not set, and GATEWAY_TEST_REQUIRE=1 demands it", variable)
+	}
+	t.Skipf("not run: needs a real %s (set %s, or use `make test`)", name, variable)
+	return ""
+}
+
+var reportMu sync.Mutex
+
+func report(t testing.TB, path, line string) {
+	t.Helper()
+	reportMu.Lock()
+	defer reportMu.Unlock()
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatalf("GATEWAY_TEST_REPORT: %v", err)
+	}
+	defer func() { _ = f.Close() }()
+	if _, err := f.WriteString(line); err != nil {
+		t.Fatalf("GATEWAY_TEST_REPORT: %v", err)
+	}
+}
