@@ -1,0 +1,42 @@
+// Package core is what a client and a node share: the open backends and the
+// settings that both must agree on. The root package fills it; the node
+// reaches it through Of, so that no backend shows in the public API.
+package core
+
+import (
+	"log/slog"
+
+	"github.com/message-gateway/gateway/internal/broker"
+	"github.com/message-gateway/gateway/internal/bus"
+	"github.com/message-gateway/gateway/internal/store"
+	"github.com/message-gateway/gateway/internal/telemetry"
+	"github.com/message-gateway/gateway/internal/wire"
+)
+
+// Core is immutable once the client is open.
+type Core struct {
+	Bus     bus.Bus
+	Store   store.Store
+	Broker  broker.Broker
+	Names   wire.Names
+	Log     *slog.Logger
+	Metrics *telemetry.Metrics
+	// BusName, StoreName and BrokerName say in errors which server is meant,
+	// with its address and without its password.
+	BusName, StoreName, BrokerName string
+	// DefaultHub is the hub that the three sends reach.
+	DefaultHub string
+	// AccessKeys sign and check tokens; the first signs. Empty: no tokens.
+	AccessKeys []string
+	// Endpoints are the public base URLs of the nodes; the first stands in new
+	// tokens.
+	Endpoints []string
+	// MaxPayload is the largest payload in bytes.
+	MaxPayload int
+	// Closed ends when the client closes.
+	Closed <-chan struct{}
+}
+
+// Of returns the Core of a *gateway.Client, or nil for a client that is not
+// usable. The root package sets it: internal packages cannot import the root.
+var Of func(client any) *Core

@@ -1,0 +1,269 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Payloads that are no JSON values travel inside JSON, so that every reader of
+// the contract sees a JSON value: text as {"$text":"…"}, bytes as
+// {"$binary":"<base64>"}. The two keys are reserved for this.
+const (
+	textKey   = `{"$text":`
+	binaryKey = `{"$binary":`
+)
+
+// PayloadType tells how a device gets a payload.
+type PayloadType int
+
+// The payload types.
+const (
+	JSON PayloadType = iota
+	Text
+	Binary
+)
+
+// String is the name of the type in an envelope.
+func (t PayloadType) String() string {
+	switch t {
+	case Text:
+		return "text"
+	case Binary:
+		return "binary"
+	default:
+		return "json"
+	}
+}
+
+// WrapText returns the JSON form of a text payload.
+func WrapText(s string) json.RawMessage {
+	quoted, _ := json.Marshal(s) // strings always encode
+	return append(append([]byte(textKey), quoted...), '}')
+}
+
+// WrapBinary returns the JSON form of a binary payload.
+func WrapBinary(b []byte) json.RawMessage {
+	quoted, _ := json.Marshal(b) // byte slices always encode, as base64
+	return append(append([]byte(binaryKey), quoted...), '}')
+}
+
+// Unwrap returns the inner JSON string of a wrapped payload and its type, or
+// the payload itself and JSON. A value that merely resembles a wrapped one is
+// JSON.
+func Unwrap(payload json.RawMessage) (json.RawMessage, PayloadType) {
+	trimmed := bytes.TrimSpace(payload)
+	// The cheap test first: nearly no payload is wrapped.
+	if len(trimmed) < 2 || trimmed[0] != '{' || !bytes.HasPrefix(bytes.TrimLeft(trimmed[1:], " \t\r\n"), []byte(`"$`)) {
+		return payload, JSON
+	}
+	var wrapped map[string]json.RawMessage
+	if json.Unmarshal(trimmed, &wrapped) != nil || len(wrapped) != 1 {
+		return payload, JSON
+	}
+	if inner, ok := wrapped["$text"]; ok {
+		var s string
+		if json.Unmarshal(inner, &s) == nil {
+			return inner, Text
+		}
+	}
+	if inner, ok := wrapped["$binary"]; ok {
+		var b []byte
+		if json.Unmarshal(inner, &b) == nil && string(inner) != "null" {
+			return inner, Binary
+		}
+	}
+	return payload, JSON
+}
+
+// Sender says who sent a message.
+type Sender struct {
+	Type string `json:"type,omitempty"`
+	ID   string `json:"id,omitempty"`
+}
+
+// Envelope is what a device receives for a reliable message or a command.
+type Envelope struct {
+	Type        PushType
+	ID          string
+	Seq         int64
+	Payload     json.RawMessage // as stored: for a command {"type":…,"data":…}
+	Sender      Sender
+	SentAt      time.Time
+	RequestID   string
+	ExpiresAt   time.Time
+	PayloadType PayloadType
+}
+
+type reliableEnvelope struct {
+	Kind        string          `json:"kind"`
+	ID          string          `json:"id"`
+	Seq         int64           `json:"seq,omitempty"`
+	Payload     json.RawMessage `json:"payload"`
+	PayloadType string          `json:"payloadType,omitempty"`
+	Sender      Sender          `json:"sender"`
+	SentAt      string          `json:"sentAt,omitempty"`
+}
+
+type commandEnvelope struct {
+	Kind      string          `json:"kind"`
+	ID        string          `json:"id"`
+	Seq       int64           `json:"seq,omitempty"`
+	RequestID string          `json:"requestId"`
+	Type      string          `json:"type"`
+	Data      json.RawMessage `json:"data"`
+	DataType  string          `json:"dataType,omitempty"`
+	Sender    Sender          `json:"sender"`
+	SentAt    string          `json:"sentAt,omitempty"`
+	ExpiresAt string          `json:"expiresAt,omitempty"`
+}
+
+// CommandPayload is the payload column of a command.
+type CommandPayload struct {
+	Type string          `json:"type"`
+	Data json.RawMessage `json:"data"`
+}
+
+// Encode returns the JSON of the envelope. A stored payload that is no JSON
+// (which a column of type JSON prevents) is an error.
+func (e *Envelope) Encode() (json.RawMessage, error) {
+	if e.Type == Command {
+		var p CommandPayload
+		if err := json.Unmarshal(e.Payload, &p); err != nil {
+			return nil, fmt.Errorf("payload of command %s: %w", e.ID, err)
+		}
+		data, kind := Unwrap(orNull(p.Data))
+		return marshal(commandEnvelope{
+			Kind: "command", ID: e.ID, Seq: e.Seq, RequestID: e.RequestID, Type: p.Type,
+			Data: data, DataType: nonJSON(kind), Sender: e.Sender,
+			SentAt: formatTime(e.SentAt), ExpiresAt: formatTime(e.ExpiresAt),
+		})
+	}
+	payload, kind := Unwrap(orNull(e.Payload))
+	return marshal(reliableEnvelope{
+		Kind: "reliable", ID: e.ID, Seq: e.Seq, Payload: payload, PayloadType: nonJSON(kind),
+		Sender: e.Sender, SentAt: formatTime(e.SentAt),
+	})
+}
+
+// marshal encodes without escaping HTML, so that payloads keep their bytes.
+func marshal(v any) (json.RawMessage, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("encode envelope: %w", err)
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte{'\n'}), nil
+}
+
+func orNull(raw json.RawMessage) json.RawMessage {
+	if len(raw) == 0 {
+		return json.RawMessage("null")
+	}
+	return raw
+}
+
+func nonJSON(t PayloadType) string {
+	if t == JSON {
+		return ""
+	}
+	return t.String()
+}
+
+func formatTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.000Z07:00")
+}
+
+// Hint tells nodes about a stored message, on the channel Names.Deliver (ours).
+// It holds all that a node needs to deliver without reading the row.
+type Hint struct {
+	ID            string        `json:"id"`
+	Type          PushType      `json:"k"`
+	Seq           int64         `json:"seq,omitempty"`
+	RequestID     string        `json:"req,omitempty"`
+	ResponseQueue string        `json:"rq,omitempty"`
+	RetryInterval time.Duration `json:"ri,omitempty"`
+	// ExpiresAt is in microseconds since 1970, by the clock of the database.
+	ExpiresAt int64           `json:"exp,omitempty"`
+	Envelope  json.RawMessage `json:"-"`
+}
+
+// errHint is returned for a hint that this version does not understand; the
+// message is in the database all the same.
+var errHint = errors.New("not a delivery hint")
+
+// Encode returns the bytes to publish: a line of JSON, then the envelope, so
+// that a node passes the envelope on without parsing it.
+func (h *Hint) Encode() []byte {
+	head, _ := json.Marshal(h) // strings and numbers always encode
+	buf := make([]byte, 0, len(head)+1+len(h.Envelope))
+	return append(append(append(buf, head...), '\n'), h.Envelope...)
+}
+
+// DecodeHint reads what Encode wrote. The envelope is a copy.
+func DecodeHint(b []byte) (*Hint, error) {
+	head, envelope, ok := bytes.Cut(b, []byte{'\n'})
+	if !ok {
+		return nil, errHint
+	}
+	var h Hint
+	if err := json.Unmarshal(head, &h); err != nil {
+		return nil, fmt.Errorf("%w: %w", errHint, err)
+	}
+	if h.ID == "" || (h.Type != Reliable && h.Type != Command) {
+		return nil, errHint
+	}
+	if !json.Valid(envelope) {
+		return nil, fmt.Errorf("%w: envelope is not JSON", errHint)
+	}
+	h.Envelope = bytes.Clone(envelope)
+	return &h, nil
+}
+
+// Expiry returns ExpiresAt as a time, zero if there is none.
+func (h *Hint) Expiry() time.Time {
+	if h.ExpiresAt == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(h.ExpiresAt)
+}
+
+// DeviceError is a device's answer that says the command failed. It travels as
+// {"error":{"code":"…","message":"…"}} in command_response and to the waiting
+// client, so that SDKs that do not know it still see what happened.
+type DeviceError struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// Encode returns the response JSON of the error.
+func (e DeviceError) Encode() json.RawMessage {
+	raw, _ := json.Marshal(struct { // strings always encode
+		Error DeviceError `json:"error"`
+	}{e})
+	return raw
+}
+
+// ParseDeviceError recognises exactly what Encode writes: an object with the
+// one member "error" that has the two string members and no other.
+func ParseDeviceError(response json.RawMessage) (DeviceError, bool) {
+	var outer map[string]json.RawMessage
+	if json.Unmarshal(response, &outer) != nil || len(outer) != 1 {
+		return DeviceError{}, false
+	}
+	var inner map[string]*string
+	if json.Unmarshal(outer["error"], &inner) != nil || len(inner) != 2 {
+		return DeviceError{}, false
+	}
+	code, message := inner["code"], inner["message"]
+	if code == nil || message == nil {
+		return DeviceError{}, false
+	}
+	return DeviceError{Code: *code, Message: *message}, true
+}
