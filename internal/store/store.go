@@ -130,7 +130,8 @@ type Store interface {
 	// Insert stores messages, all or none, in one statement. A message whose
 	// id is taken by another row is left out and its index is returned; a row
 	// that an earlier, broken attempt of the same call stored (same nonce) is
-	// no duplicate. CreatedAt and UpdatedAt are set where they are zero.
+	// no duplicate. Nonce, Status (PENDING), CreatedAt and UpdatedAt are set
+	// where they are zero.
 	Insert(ctx context.Context, msgs []*Message) (duplicates []int, err error)
 	// InsertTx is Insert for one message inside the caller's transaction.
 	InsertTx(ctx context.Context, tx *sql.Tx, msg *Message) (duplicate bool, err error)
@@ -152,7 +153,9 @@ type Store interface {
 	UnfinishedRefs(ctx context.Context, userIDs []string, after Ref, limit int) ([]Ref, error)
 	// History reads up to limit rows of a user, of any state, but not deleted
 	// ones: with seq > fromSeq ascending, or, if backwards, with seq < fromSeq
-	// descending (fromSeq 0 then means from the newest).
+	// descending (fromSeq 0 then means from the newest). Rows without a seq are
+	// left out. Rows of one seq are not torn apart by the limit, unless the page
+	// holds nothing else, so a page can be continued from its last seq.
 	History(ctx context.Context, userID string, fromSeq int64, limit int, backwards bool) ([]*Message, error)
 
 	// Settle records deliveries and acknowledgements. A row only moves forward:
@@ -162,7 +165,9 @@ type Store interface {
 	Settle(ctx context.Context, settlements []Settlement) error
 	// Answer records answers to commands in one transaction; the outcomes are
 	// parallel to the answers. The first answer of a command wins, in whatever
-	// process it arrives.
+	// process it arrives. One response that the database refuses (ErrRejected)
+	// fails them all; a caller that batches answers of several devices repeats
+	// them one by one.
 	Answer(ctx context.Context, answers []Answer) ([]AnswerOutcome, error)
 	// SetResponseQueue fills in the queue for the answer if the row has none.
 	SetResponseQueue(ctx context.Context, id, queue string) error

@@ -1,0 +1,66 @@
+package sqlstore
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// TimeOut turns these commands, where unfinished, into TIMED_OUT.
+func (s *Store) TimeOut(ctx context.Context, ids []string) error {
+	_, err := s.timeOut(ctx, "time out", ids)
+	return err
+}
+
+func (s *Store) timeOut(ctx context.Context, op string, ids []string) (int, error) {
+	sorted := distinct(ids)
+	slices.Sort(sorted)
+	total := 0
+	for part := range slices.Chunk(sorted, batchRows) {
+		n, err := s.changed(ctx, op, s.q.timeOut, formatTime(s.Now()), part, part)
+		if err != nil {
+			return total, err
+		}
+		total += int(n)
+	}
+	return total, nil
+}
+
+// TimeOutExpired turns up to limit unfinished commands whose time has passed into
+// TIMED_OUT and says how many there were. It reads their ids first, without
+// locks, so that it never holds up the writers of other rows.
+func (s *Store) TimeOutExpired(ctx context.Context, limit int) (int, error) {
+	ids, err := s.ids(ctx, "time out expired", s.q.expired, formatTime(s.Now()), limit)
+	if err != nil {
+		return 0, err
+	}
+	return s.timeOut(ctx, "time out expired", ids)
+}
+
+// Purge deletes up to limit rows that finished or timed out before the given
+// time, and says how many there were.
+func (s *Store) Purge(ctx context.Context, before time.Time, limit int) (int, error) {
+	at := formatTime(before)
+	ids, err := s.ids(ctx, "purge", s.q.purgeable, at, limit, at, limit, at, limit, at, limit, limit)
+	if err != nil {
+		return 0, err
+	}
+	slices.Sort(ids)
+	total := 0
+	for part := range slices.Chunk(ids, batchRows) {
+		n, err := s.changed(ctx, "purge", s.q.purge, part)
+		if err != nil {
+			return total, err
+		}
+		total += int(n)
+	}
+	return total, nil
+}
+
+func (s *Store) ids(ctx context.Context, op, query string, args ...any) (ids []string, err error) {
+	err = s.retry(ctx, op, func(ctx context.Context) error {
+		ids = nil
+		return s.r.SelectContext(ctx, &ids, query, args...)
+	})
+	return ids, err
+}

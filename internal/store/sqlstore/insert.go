@@ -1,0 +1,286 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+
+	"github.com/message-gateway/gateway/internal/store"
+	"github.com/message-gateway/gateway/internal/wire"
+)
+
+const (
+	// insertRows is the most rows in one INSERT.
+	insertRows = 512
+	// rowOverhead is more than a row takes in a statement beside its texts.
+	rowOverhead = 512
+)
+
+// insertStatements keeps the text of the INSERT of each length.
+type insertStatements struct {
+	head, row string
+	texts     [insertRows + 1]atomic.Pointer[string]
+}
+
+func (t *insertStatements) text(rows int) string {
+	if text := t.texts[rows].Load(); text != nil {
+		return *text
+	}
+	var b strings.Builder
+	b.Grow(len(t.head) + rows*(len(t.row)+1))
+	b.WriteString(t.head)
+	for i := range rows {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(t.row)
+	}
+	text := b.String()
+	t.texts[rows].Store(&text)
+	return text
+}
+
+// Insert stores messages, all or none.
+//
+// The normal case is one plain INSERT. Only where that meets an id that is
+// taken, perhaps by an earlier attempt of this call, the rows are inserted again
+// around the taken ones, and the nonces tell whose those are.
+func (s *Store) Insert(ctx context.Context, msgs []*store.Message) (duplicates []int, err error) {
+	if len(msgs) == 0 {
+		return nil, nil
+	}
+	s.complete(msgs)
+	err = s.retry(ctx, "insert", func(ctx context.Context) (err error) {
+		duplicates = nil
+		err = s.insertFree(ctx, msgs)
+		if err != nil && s.dialect.classify(err) == duplicate {
+			duplicates, err = s.insertAround(ctx, msgs)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return duplicates, nil
+}
+
+// complete sets what the caller left to the store.
+func (s *Store) complete(msgs []*store.Message) {
+	now := s.Now()
+	for _, m := range msgs {
+		if m.Nonce == "" {
+			m.Nonce = uuid.NewString()
+		}
+		if m.Status == "" {
+			m.Status = wire.Pending
+		}
+		if m.CreatedAt.IsZero() {
+			m.CreatedAt = now
+		}
+		if m.UpdatedAt.IsZero() {
+			m.UpdatedAt = now
+		}
+	}
+}
+
+// insertFree inserts rows whose ids are all free.
+func (s *Store) insertFree(ctx context.Context, msgs []*store.Message) error {
+	n, err := s.fit(msgs)
+	if err != nil {
+		return err
+	}
+	if n == len(msgs) {
+		text, args := s.insertion(msgs)
+		_, err := s.w.ExecContext(ctx, text, args...)
+		return err
+	}
+	return s.inTx(ctx, func(conn *sqlx.Conn) error {
+		return s.insertParts(ctx, conn, msgs, "")
+	})
+}
+
+func (s *Store) insertParts(ctx context.Context, conn *sqlx.Conn, msgs []*store.Message, tail string) error {
+	for len(msgs) > 0 {
+		n, err := s.fit(msgs)
+		if err != nil {
+			return err
+		}
+		text, args := s.insertion(msgs[:n])
+		if _, err := conn.ExecContext(ctx, text+tail, args...); err != nil {
+			return err
+		}
+		msgs = msgs[n:]
+	}
+	return nil
+}
+
+// insertAround inserts the rows whose ids are free and names the others.
+func (s *Store) insertAround(ctx context.Context, msgs []*store.Message) (duplicates []int, err error) {
+	// One order for everybody, or two batches with the same ids deadlock. Of
+	// two messages with one id the first in the batch stays the first.
+	sorted := slices.Clone(msgs)
+	slices.SortStableFunc(sorted, func(a, b *store.Message) int { return cmp.Compare(a.ID, b.ID) })
+	err = s.inTx(ctx, func(conn *sqlx.Conn) error {
+		if err := s.insertParts(ctx, conn, sorted, s.q.skipTaken); err != nil {
+			return err
+		}
+		nonces := make(map[string]string, len(sorted))
+		for part := range slices.Chunk(sorted, insertRows) {
+			ids := make([]string, len(part))
+			for i, m := range part {
+				ids[i] = m.ID
+			}
+			if err := readNonces(ctx, conn, s.q.nonce, ids, nonces); err != nil {
+				return err
+			}
+		}
+		for i, m := range msgs {
+			stored, err := isStored(ctx, conn, s.q.nonce, m, nonces)
+			if err != nil {
+				return err
+			}
+			if !stored {
+				duplicates = append(duplicates, i)
+			}
+		}
+		return nil
+	})
+	return duplicates, err
+}
+
+func readNonces(ctx context.Context, q sqlx.QueryerContext, query string, ids []string, nonces map[string]string) error {
+	query, args, err := expand(query, ids)
+	if err != nil {
+		return err
+	}
+	var rows []struct {
+		ID    string `db:"id"`
+		Nonce string `db:"nonce"`
+	}
+	if err := sqlx.SelectContext(ctx, q, &rows, query, args...); err != nil {
+		return err
+	}
+	for _, r := range rows {
+		nonces[r.ID] = r.Nonce
+	}
+	return nil
+}
+
+// isStored reports whether the row of this message is the message, or else
+// another one with its id. No row at all means that another unique key of
+// the table is taken.
+func isStored(ctx context.Context, q sqlx.QueryerContext, query string, m *store.Message, nonces map[string]string) (bool, error) {
+	if nonce, ok := nonces[m.ID]; ok {
+		return nonce == m.Nonce, nil
+	}
+	equal := make(map[string]string, 1)
+	if err := readNonces(ctx, q, query, []string{m.ID}, equal); err != nil {
+		return false, err
+	}
+	if len(equal) == 0 {
+		return false, fmt.Errorf("%w: message %q breaks a unique key other than id", store.ErrRejected, m.ID)
+	}
+	return false, nil // equal only to the collation of the column
+}
+
+// InsertTx is Insert for one message inside the caller's transaction. It
+// repeats nothing: after an error the transaction is the caller's to end.
+func (s *Store) InsertTx(ctx context.Context, tx *sql.Tx, msg *store.Message) (bool, error) {
+	msgs := []*store.Message{msg}
+	s.complete(msgs)
+	dup, err := s.insertTx(ctx, tx, msgs)
+	if err != nil {
+		return false, s.wrap("insert in transaction", s.mark(err))
+	}
+	return dup, nil
+}
+
+func (s *Store) insertTx(ctx context.Context, tx *sql.Tx, msgs []*store.Message) (bool, error) {
+	if _, err := s.fit(msgs); err != nil {
+		return false, err
+	}
+	res, err := s.dialect.insertTx(ctx, s, tx, s.q.insertTx, insertArgs(msgs, false))
+	if err == nil {
+		n, err := res.RowsAffected()
+		if err != nil || n == 1 {
+			return false, err
+		}
+	} else if s.dialect.classify(err) != duplicate {
+		return false, err
+	}
+	q := &sqlx.Tx{Tx: tx, Mapper: s.w.Mapper}
+	nonces := make(map[string]string, 1)
+	if err := readNonces(ctx, q, s.q.nonceTx, []string{msgs[0].ID}, nonces); err != nil {
+		return false, err
+	}
+	stored, err := isStored(ctx, q, s.q.nonceTx, msgs[0], nonces)
+	return err == nil && !stored, err
+}
+
+// fit says how many of the rows go into one statement. It counts each text
+// twice, since quoting can double it; a row that may be too long by that count
+// is sent alone, and refused here only if it cannot fit unquoted.
+func (s *Store) fit(msgs []*store.Message) (int, error) {
+	size := len(s.q.insert) + len(s.q.skipTaken)
+	for i, m := range msgs {
+		text := len(m.Payload) + len(m.Response) + len(m.ID) + len(m.UserID) + len(m.SenderID) +
+			len(m.SenderType) + len(m.RequestID) + len(m.ResponseQueue) + len(m.Nonce)
+		if text+rowOverhead > s.maxPacket {
+			return 0, fmt.Errorf("%w: message %q of %d bytes is too large for one statement of at most %d (max_allowed_packet)",
+				store.ErrRejected, m.ID, text, s.maxPacket)
+		}
+		size += 2*text + rowOverhead
+		if i > 0 && (size > s.maxPacket || i == insertRows) {
+			return i, nil
+		}
+	}
+	return len(msgs), nil
+}
+
+// insertion is the INSERT of these rows and its arguments.
+func (s *Store) insertion(msgs []*store.Message) (string, []any) {
+	if slices.ContainsFunc(msgs, needsAllColumns) {
+		return s.long.text(len(msgs)), insertArgs(msgs, false)
+	}
+	return s.short.text(len(msgs)), insertArgs(msgs, true)
+}
+
+func needsAllColumns(m *store.Message) bool {
+	return m.PushType != wire.Reliable || m.Status != wire.Pending ||
+		m.RequestID != "" || m.Response != nil || m.ResponseQueue != "" || m.RetryInterval != 0 || !m.ExpiresAt.IsZero() ||
+		!m.DeliveringAt.IsZero() || !m.RequestDeliveredAt.IsZero() || !m.FinishedAt.IsZero()
+}
+
+// insertArgs are the arguments of an INSERT in its long or short form. Most rows of a batch share their
+// times and their status, so those are made into arguments once.
+func insertArgs(msgs []*store.Message, short bool) []any {
+	args := make([]any, 0, insertColumns*len(msgs))
+	var created, updated, status any
+	for i, m := range msgs {
+		if i == 0 || !m.CreatedAt.Equal(msgs[i-1].CreatedAt) {
+			created = formatTime(m.CreatedAt)
+		}
+		if updated = created; !m.UpdatedAt.Equal(m.CreatedAt) {
+			updated = formatTime(m.UpdatedAt)
+		}
+		if i == 0 || m.Status != msgs[i-1].Status {
+			status = string(m.Status)
+		}
+		args = append(args, m.ID, textArg(m.SenderType), textArg(m.SenderID), m.UserID, int64(m.PushType),
+			numberArg(m.Seq), jsonArg(m.Payload), status, m.Nonce, created, updated)
+		if short {
+			continue
+		}
+		args = append(args, textArg(m.RequestID), jsonArg(m.Response), textArg(m.ResponseQueue),
+			timeArg(m.ExpiresAt), numberArg(m.RetryInterval.Milliseconds()),
+			timeArg(m.DeliveringAt), timeArg(m.RequestDeliveredAt), timeArg(m.FinishedAt))
+	}
+	return args
+}

@@ -1,0 +1,390 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/message-gateway/gateway/internal/store"
+	"github.com/message-gateway/gateway/internal/store/storetest"
+	"github.com/message-gateway/gateway/internal/testenv"
+	"github.com/message-gateway/gateway/internal/wire"
+)
+
+// foreignTables are what the original SDK may have created.
+var foreignTables = map[string]string{
+	"ORM, ignoring case, whole seconds": `CREATE TABLE push_messages (
+		id VARCHAR(36) NOT NULL, sender_type VARCHAR(64), sender_id VARCHAR(255), target_user_id VARCHAR(255) NOT NULL,
+		push_type INTEGER NOT NULL, seq BIGINT, payload JSON, status VARCHAR(64) NOT NULL, command_request_id VARCHAR(64),
+		command_response JSON, command_response_queue VARCHAR(255), nonce VARCHAR(64), expired_at DATETIME, retry_interval INTEGER,
+		delivering_at DATETIME, request_delivered_at DATETIME, finished_at DATETIME,
+		created_at DATETIME NOT NULL, updated_at DATETIME NOT NULL, deleted_at DATETIME,
+		PRIMARY KEY (id)) DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_general_ci`,
+	"TIMESTAMP, other order, more columns": `CREATE TABLE push_messages (
+		tenant VARCHAR(20) NULL, created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+		updated_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, deleted_at TIMESTAMP NULL,
+		target_user_id VARCHAR(255) NOT NULL, status VARCHAR(20) NOT NULL DEFAULT 'PENDING', seq BIGINT NULL, push_type INT NOT NULL,
+		payload JSON NULL, sender_id VARCHAR(255) NULL, sender_type VARCHAR(255) NULL, nonce VARCHAR(36) NULL,
+		command_request_id VARCHAR(36) NULL, command_response JSON NULL, command_response_queue VARCHAR(255) NULL,
+		expired_at TIMESTAMP NULL, retry_interval INT NULL, delivering_at TIMESTAMP NULL, request_delivered_at TIMESTAMP NULL,
+		finished_at TIMESTAMP NULL, note TEXT NULL, id VARCHAR(64) NOT NULL PRIMARY KEY,
+		KEY other_name (target_user_id, status, seq)) DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci`,
+}
+
+func TestForeignTable(t *testing.T) {
+	for name, ddl := range foreignTables {
+		t.Run(name, func(t *testing.T) {
+			cfg := testenv.MySQL(t)
+			db := openPool(t, cfg)
+			_, err := db.ExecContext(t.Context(), ddl)
+			require.NoError(t, err)
+			before := showCreate(t, db)
+			s := openMySQL(t, MySQLOptions{Config: cfg})
+			_, err = s.Insert(t.Context(), []*store.Message{{ID: "before", UserID: "u", PushType: wire.Reliable}})
+			require.NoError(t, err, "it works without our indexes")
+
+			require.NoError(t, s.Migrate(t.Context()))
+			after := showCreate(t, db)
+			var kept []string
+			added := 0
+			for _, line := range strings.Split(after, "\n") {
+				if strings.Contains(line, "KEY `idx_push_messages_") {
+					added++
+					continue
+				}
+				kept = append(kept, strings.TrimSuffix(line, ","))
+			}
+			var want []string
+			for _, line := range strings.Split(before, "\n") {
+				want = append(want, strings.TrimSuffix(line, ","))
+			}
+			require.Equal(t, want, kept, "nothing but keys is added")
+			require.Equal(t, 4-strings.Count(before, "other_name"), added, "and none that is there under another name")
+			require.NoError(t, s.Migrate(t.Context()))
+			require.Equal(t, after, showCreate(t, db))
+
+			limits, err := s.Limits(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, 255, limits.UserID)
+			app := application{s, db}
+			storetest.Run(t, func(*testing.T) store.Store { return app })
+		})
+	}
+}
+
+func TestMigrateMySQL(t *testing.T) {
+	cfg := testenv.MySQL(t)
+	s := openMySQL(t, MySQLOptions{Config: cfg})
+	ctx := t.Context()
+
+	_, err := s.Insert(ctx, []*store.Message{{ID: "x", UserID: "u", PushType: wire.Reliable}})
+	require.ErrorIs(t, err, store.ErrNoTable)
+	_, err = s.Get(ctx, "x")
+	require.ErrorIs(t, err, store.ErrNoTable)
+	_, err = s.Limits(ctx)
+	require.ErrorIs(t, err, store.ErrNoTable)
+
+	migrateConcurrently(t, func(t *testing.T) *Store { return openMySQL(t, MySQLOptions{Config: cfg}) })
+	// A process that died while it created the version table left it empty.
+	_, err = s.w.ExecContext(ctx, "DELETE FROM gateway_schema_version")
+	require.NoError(t, err)
+	created := showCreate(t, s.w.DB)
+	require.Equal(t, 4, strings.Count(created, "KEY `idx_push_messages_"), created)
+	require.NoError(t, s.Migrate(ctx))
+	require.Equal(t, created, showCreate(t, s.w.DB))
+	var applied int
+	require.NoError(t, s.w.GetContext(ctx, &applied, "SELECT COUNT(*) FROM gateway_schema_version WHERE version_id = 1"))
+	require.Equal(t, 1, applied)
+	limits, err := s.Limits(ctx)
+	require.NoError(t, err)
+	require.Equal(t, store.DefaultLimits, limits)
+}
+
+func TestMigrateWithoutPrivilege(t *testing.T) {
+	cfg := testenv.MySQL(t)
+	admin := openPool(t, cfg)
+	ctx := t.Context()
+	user := "gw_" + testenv.Unique()
+	for _, statement := range []string{
+		foreignTables["ORM, ignoring case, whole seconds"],
+		"CREATE USER " + user + " IDENTIFIED BY 'geheim'",
+		"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON " + cfg.DBName + ".* TO " + user,
+	} {
+		_, err := admin.ExecContext(ctx, statement)
+		require.NoError(t, err)
+	}
+	t.Cleanup(func() {
+		_, err := admin.ExecContext(context.WithoutCancel(ctx), "DROP USER "+user)
+		require.NoError(t, err)
+	})
+	own := cfg.Clone()
+	own.User, own.Passwd = user, "geheim"
+	s := openMySQL(t, MySQLOptions{Config: own})
+	err := s.Migrate(ctx)
+	require.ErrorContains(t, err, "lacks a privilege")
+	require.ErrorContains(t, err, "INDEX")
+	require.NotContains(t, err.Error(), "geheim")
+	_, err = s.Insert(ctx, []*store.Message{{ID: "x", UserID: "u", PushType: wire.Reliable}})
+	require.NoError(t, err)
+}
+
+func TestMigrateSQLite(t *testing.T) {
+	testenv.Count(t, testenv.Embedded)
+	path := filepath.Join(t.TempDir(), "store.db")
+	s, err := OpenSQLite(t.Context(), path)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	_, err = s.Insert(t.Context(), []*store.Message{{ID: "x", UserID: "u", PushType: wire.Reliable}})
+	require.ErrorIs(t, err, store.ErrNoTable)
+	migrateConcurrently(t, func(t *testing.T) *Store {
+		s, err := OpenSQLite(t.Context(), path)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		return s
+	})
+	var applied int
+	require.NoError(t, s.w.GetContext(t.Context(), &applied, "SELECT COUNT(*) FROM gateway_schema_version WHERE version_id = 1"))
+	require.Equal(t, 1, applied)
+}
+
+func migrateConcurrently(t *testing.T, open func(t *testing.T) *Store) {
+	t.Helper()
+	const callers = 6
+	failures := make(chan error, callers)
+	for range callers {
+		s := open(t)
+		go func() { failures <- s.Migrate(t.Context()) }()
+	}
+	for range callers {
+		require.NoError(t, <-failures)
+	}
+}
+
+func showCreate(t *testing.T, db *sql.DB) string {
+	t.Helper()
+	var name, ddl string
+	require.NoError(t, db.QueryRowContext(t.Context(), "SHOW CREATE TABLE push_messages").Scan(&name, &ddl))
+	return ddl
+}
+
+// TestStatementsUseIndexes explains every statement over a table in which a
+// careless one would read everything.
+func TestStatementsUseIndexes(t *testing.T) {
+	for name, open := range map[string]func(t *testing.T) *Store{
+		"mysql": func(t *testing.T) *Store {
+			s := openMySQL(t, MySQLOptions{Config: testenv.MySQL(t)})
+			require.NoError(t, s.Migrate(t.Context()))
+			return s
+		},
+		"sqlite": func(t *testing.T) *Store { return openSQLite(t, filepath.Join(t.TempDir(), "store.db")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t)
+			fill(t, s, 4000)
+			if name == "mysql" {
+				_, err := s.w.ExecContext(t.Context(), "ANALYZE TABLE push_messages")
+				require.NoError(t, err)
+			} else {
+				testenv.Count(t, testenv.Embedded)
+			}
+			at, user, id := formatTime(s.Now().Add(-time.Hour)), "user_1", uuid.NewString()
+			part := []any{user, user, "PENDING", at}
+			unfinished := func(behind ...any) []any {
+				var args []any
+				for range 3 {
+					args = append(append(append(args, part...), behind...), 10)
+				}
+				return append(args, 10)
+			}
+			for _, c := range []struct {
+				name, query string
+				index       string
+				args        []any
+			}{
+				{"get", s.q.get, "", []any{[]string{id}, []string{id}}},
+				{"find command", s.q.findCommand, "user_status_seq", []any{user, user, id}},
+				{"highest seq", s.q.maxSeq, "user_seq", []any{user, user}},
+				{"unfinished", s.q.unfinishedFirst, "user_status_seq", unfinished()},
+				{"unfinished behind a seq", s.q.unfinishedSeq, "user_status_seq", unfinished(5, 5, id)},
+				{"unfinished behind no seq", s.q.unfinishedNull, "user_status_seq", unfinished(id)},
+				{"refs", s.q.unfinishedRefs, "user_status_seq", []any{[]string{user, "user_2"}, []string{user, "user_2"}, at, user, user, id, 10}},
+				{"history", s.q.history, "user_seq", []any{user, user, 3, 10}},
+				{"history back", s.q.historyBack, "user_seq", []any{user, user, 30, 10}},
+				{"expired", s.q.expired, "status_expired", []any{at, 10}},
+				{"purgeable", s.q.purgeable, "status_finished", []any{at, 10, at, 10, at, 10, at, 10, 10}},
+				{"time out", s.q.timeOut, "", []any{at, []string{id}, []string{id}}},
+				{"delivered", withCases(s.q.delivered, 1), "", []any{id, at, at, []string{id}, []string{id}}},
+				{"purge", s.q.purge, "", []any{[]string{id}}},
+			} {
+				query, args, err := expand(c.query, c.args...)
+				require.NoError(t, err, c.name)
+				plan := explain(t, s, query, args)
+				text := fmt.Sprint(plan)
+				require.NotRegexp(t, fullScan, text, "%s: %s", c.name, text)
+				if c.index != "" {
+					require.Contains(t, text, "idx_push_messages_"+c.index, c.name)
+				}
+				if strings.HasPrefix(c.name, "unfinished") && name == "sqlite" {
+					require.NotContains(t, strings.Join(plan[:4], " "), "TEMP B-TREE", "each state is read in order")
+				}
+			}
+		})
+	}
+}
+
+// fullScan is how either server says that it reads all of push_messages.
+var fullScan = regexp.MustCompile(`table=push_messages [^|]*type=(ALL|index) |SCAN push_messages`)
+
+func explain(t *testing.T, s *Store, query string, args []any) []string {
+	t.Helper()
+	word := "EXPLAIN "
+	if s.dialect == sqliteDialect {
+		word = "EXPLAIN QUERY PLAN "
+	}
+	rows, err := s.w.QueryxContext(t.Context(), word+query, args...)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, rows.Close()) }()
+	var plan []string
+	for rows.Next() {
+		columns := make(map[string]any)
+		require.NoError(t, rows.MapScan(columns))
+		if detail, ok := columns["detail"]; ok {
+			plan = append(plan, fmt.Sprint(detail))
+			continue
+		}
+		plan = append(plan, fmt.Sprintf("table=%s type=%s key=%s rows=%s extra=%s |",
+			columns["table"], columns["type"], columns["key"], columns["rows"], columns["Extra"]))
+	}
+	require.NoError(t, rows.Err())
+	return plan
+}
+
+// fill stores rows of 40 users in all states.
+func fill(t *testing.T, s *Store, n int) {
+	t.Helper()
+	msgs := make([]*store.Message, n)
+	states := []wire.Status{wire.Finished, wire.Finished, wire.Finished, wire.TimedOut, wire.Pending, wire.Delivering, wire.RequestDelivered}
+	for i := range msgs {
+		m := &store.Message{
+			ID: uuid.NewString(), UserID: fmt.Sprintf("user_%d", i%40), PushType: wire.Command, Seq: int64(i + 1),
+			Status: states[i%len(states)], Payload: json.RawMessage(`{}`), ExpiresAt: s.Now().Add(time.Duration(i) * time.Second),
+		}
+		if m.Status == wire.Finished {
+			m.FinishedAt = s.Now().Add(time.Duration(i) * time.Second)
+		}
+		msgs[i] = m
+	}
+	duplicates, err := s.Insert(t.Context(), msgs)
+	require.NoError(t, err)
+	require.Empty(t, duplicates)
+}
+
+func TestFromMySQL(t *testing.T) {
+	cfg := testenv.MySQL(t)
+	ctx := t.Context()
+	for _, c := range []struct{ name, variable, value, fault string }{
+		{"sql_mode", "sql_mode", "''", "sql_mode"},
+		{"charset", "character_set_client", "latin1", "charset=utf8mb4"},
+	} {
+		bad := cfg.Clone()
+		bad.Params = map[string]string{c.variable: c.value}
+		_, err := FromMySQL(ctx, openPool(t, bad))
+		require.ErrorContains(t, err, c.fault)
+	}
+	zone := cfg.Clone()
+	zone.Params = map[string]string{"time_zone": "'+05:00'"}
+	zone.Loc = time.FixedZone("elsewhere", 7*3600)
+	for _, parse := range []bool{false, true} {
+		zone.ParseTime = parse
+		db := openPool(t, zone)
+		s, err := FromMySQL(ctx, db)
+		require.NoError(t, err, "without TIMESTAMP columns the zone does not matter")
+		require.WithinDuration(t, time.Now(), s.Now(), time.Minute)
+		require.NoError(t, s.Migrate(ctx))
+		m := &store.Message{ID: uuid.NewString(), UserID: "u", PushType: wire.Reliable}
+		_, err = s.Insert(ctx, []*store.Message{m})
+		require.NoError(t, err)
+		got, err := s.Get(ctx, m.ID)
+		require.NoError(t, err)
+		require.Equal(t, m.CreatedAt, got.CreatedAt)
+		require.NoError(t, s.Close())
+		require.NoError(t, s.Close())
+		require.NoError(t, db.PingContext(ctx), "a pool that was handed over stays open")
+	}
+	db := openPool(t, cfg)
+	for _, statement := range []string{"DROP TABLE push_messages", foreignTables["TIMESTAMP, other order, more columns"]} {
+		_, err := db.ExecContext(ctx, statement)
+		require.NoError(t, err)
+	}
+	_, err := FromMySQL(ctx, openPool(t, zone))
+	require.ErrorContains(t, err, "time_zone")
+}
+
+// TestHandedOverPool runs the whole suite over the driver's defaults.
+func TestHandedOverPool(t *testing.T) {
+	for _, found := range []bool{false, true} {
+		c := testenv.MySQL(t)
+		c.ClientFoundRows = found
+		c.InterpolateParams = found
+		db := openPool(t, c)
+		s, err := FromMySQL(t.Context(), db)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		require.NoError(t, s.Migrate(t.Context()))
+		app := application{s, db}
+		t.Run(fmt.Sprintf("clientFoundRows=%v", found), func(t *testing.T) {
+			storetest.Run(t, func(*testing.T) store.Store { return app })
+		})
+	}
+}
+
+// TestInsertTxInForeignSession uses transactions whose session would change the
+// meaning of the row.
+func TestInsertTxInForeignSession(t *testing.T) {
+	cfg := testenv.MySQL(t)
+	ctx := t.Context()
+	s := openMySQL(t, MySQLOptions{Config: cfg})
+	_, err := s.w.ExecContext(ctx, foreignTables["TIMESTAMP, other order, more columns"])
+	require.NoError(t, err)
+	other := cfg.Clone()
+	other.DBName = "mysql" // the application's own schema on the same server
+	other.Loc = time.FixedZone("elsewhere", 7*3600)
+	other.Params = map[string]string{"time_zone": "'-03:00'", "sql_mode": "''"}
+	db := openPool(t, other)
+	tx, err := db.BeginTx(ctx, nil)
+	require.NoError(t, err)
+	m := &store.Message{ID: uuid.NewString(), UserID: "u", PushType: wire.Command, ExpiresAt: s.Now().Add(time.Hour).Truncate(time.Second)}
+	dup, err := s.InsertTx(ctx, tx, m)
+	require.NoError(t, err)
+	require.False(t, dup)
+	long := *m
+	long.ID, long.UserID = uuid.NewString(), strings.Repeat("x", 256)
+	_, err = s.InsertTx(ctx, tx, &long)
+	require.ErrorIs(t, err, store.ErrRejected, "nothing is cut off")
+	var zone, mode string
+	require.NoError(t, tx.QueryRowContext(ctx, "SELECT @@time_zone, @@sql_mode").Scan(&zone, &mode))
+	require.Equal(t, []string{"-03:00", ""}, []string{zone, mode}, "the session is left as it was")
+	require.NoError(t, tx.Commit())
+	got, err := s.Get(ctx, m.ID)
+	require.NoError(t, err)
+	require.Equal(t, m.ExpiresAt, got.ExpiresAt)
+
+	latin := cfg.Clone()
+	require.NoError(t, latin.Apply(mysql.Charset("latin1", "")))
+	tx, err = openPool(t, latin).BeginTx(ctx, nil)
+	require.NoError(t, err)
+	m.ID = uuid.NewString()
+	_, err = s.InsertTx(ctx, tx, m)
+	require.ErrorContains(t, err, "charset=utf8mb4")
+	require.NoError(t, tx.Rollback())
+}

@@ -1,0 +1,192 @@
+package sqlstore
+
+import (
+	"strings"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/message-gateway/gateway/internal/wire"
+)
+
+// Statements, with marks that each dialect replaces:
+//
+//	{id}, {user}, {request}  the column's value as bytes: equal, and ordered, as
+//	                         Go compares strings, whatever the collation says
+//	{columns}                the columns of row
+//	{primary}                a hint to go by the primary key only. Otherwise a
+//	                         small table may be scanned, and locked, as a whole
+//	{lock}                   locks the rows read until the transaction ends, and
+//	                         reads their newest state
+//	{share}                  the same for rows that an INSERT found taken. It
+//	                         holds them shared already; to ask for more would
+//	                         deadlock with another that found them taken too
+//	{table}                  push_messages, with its database where the statement
+//	                         runs in a transaction of the application
+//	{skipTaken}              leaves out rows whose id is taken
+//	{skipTakenTx}            so too in a transaction of the application. On MySQL
+//	                         that is an error to catch there, because how many
+//	                         rows were left out depends on clientFoundRows
+//	{cases}                  replaced for each call by a WHEN ? THEN ? for each row
+//
+// (?) stands for a list of any length. Conditions on an id come twice: as a plain
+// comparison, which can use the index, and as an exact one.
+//
+// MySQL assigns the columns of an UPDATE from left to right and lets later ones
+// see the new values, so status is always the last.
+const (
+	unfinishedStates = `status IN ('PENDING', 'DELIVERING', 'REQUEST_DELIVERED')`
+	visible          = `deleted_at IS NULL`
+	inTime           = `(expired_at IS NULL OR expired_at > ?)`
+
+	getSQL = `SELECT {columns} FROM push_messages
+WHERE id IN (?) AND {id} IN (?) AND ` + visible
+
+	findCommandSQL = `SELECT {columns} FROM push_messages
+WHERE target_user_id = ? AND {user} = ? AND status IN ('PENDING', 'DELIVERING', 'REQUEST_DELIVERED', 'TIMED_OUT')
+AND push_type = 2 AND {request} = ? AND ` + visible + ` LIMIT 1`
+
+	// maxSeqSQL is one user's part of a UNION ALL; it reads the end of an index.
+	maxSeqSQL = `SELECT * FROM (SELECT target_user_id, seq FROM push_messages
+WHERE target_user_id = ? AND {user} = ? AND seq IS NOT NULL ORDER BY seq DESC LIMIT 1) newest`
+
+	// unfinishedSQL takes the first rows of each state in the order of an
+	// index and merges them, so that a page of a long backlog costs a page.
+	unfinishedSQL = `SELECT {columns} FROM (
+SELECT * FROM (` + unfinishedPartSQL + `) pending
+UNION ALL SELECT * FROM (` + unfinishedPartSQL + `) delivering
+UNION ALL SELECT * FROM (` + unfinishedPartSQL + `) delivered
+ORDER BY key_seq, key_id LIMIT ?) page
+JOIN push_messages ON id = key_id ORDER BY seq, id`
+	unfinishedPartSQL = `SELECT id AS key_id, seq AS key_seq FROM push_messages
+WHERE target_user_id = ? AND {user} = ? AND status = ? AND ` + visible + ` AND ` + inTime + ` AND {behind}
+ORDER BY seq, id LIMIT ?`
+
+	// The conditions for {behind}: from the start, behind a row with a seq,
+	// and behind a row without one.
+	behindNothing = `1 = 1`
+	behindSeq     = `seq >= ? AND (seq > ? OR id > ?)`
+	behindNull    = `(seq > 0 OR (COALESCE(seq, 0) = 0 AND id > ?))`
+
+	unfinishedRefsSQL = `SELECT id, target_user_id FROM push_messages
+WHERE target_user_id IN (?) AND {user} IN (?) AND ` + unfinishedStates + ` AND ` + visible + ` AND ` + inTime + `
+AND ({user} > ? OR ({user} = ? AND {id} > ?))
+ORDER BY {user}, {id} LIMIT ?`
+
+	historySQL = `SELECT {columns} FROM push_messages
+WHERE target_user_id = ? AND {user} = ? AND seq > ? AND ` + visible + ` ORDER BY seq, id LIMIT ?`
+	historyBackSQL = `SELECT {columns} FROM push_messages
+WHERE target_user_id = ? AND {user} = ? AND seq < ? AND ` + visible + ` ORDER BY seq DESC, id DESC LIMIT ?`
+
+	nonceSQL = `SELECT id, COALESCE(nonce, '') AS nonce FROM {table} WHERE id IN (?){share}`
+
+	deliveredSQL = `UPDATE push_messages {primary} SET
+delivering_at = COALESCE(delivering_at, CASE {id} {cases} END), updated_at = ?, status = 'DELIVERING'
+WHERE id IN (?) AND {id} IN (?) AND status = 'PENDING' AND ` + visible
+
+	acknowledgedSQL = `UPDATE push_messages {primary} SET
+delivering_at = COALESCE(delivering_at, CASE {id} {cases} END),
+request_delivered_at = COALESCE(request_delivered_at, CASE WHEN push_type = 2 THEN CASE {id} {cases} END END),
+finished_at = COALESCE(finished_at, CASE WHEN push_type <> 2 THEN CASE {id} {cases} END END),
+updated_at = ?, status = CASE WHEN push_type = 2 THEN 'REQUEST_DELIVERED' ELSE 'FINISHED' END
+WHERE id IN (?) AND {id} IN (?) AND status IN ('PENDING', 'DELIVERING') AND ` + visible
+
+	lockAnswersSQL = `SELECT {columns} FROM push_messages {primary}
+WHERE id IN (?) AND {id} IN (?) AND push_type = 2 AND ` + visible + `{lock}`
+
+	// The rows of the next two are locked and were checked.
+	answerWonSQL = `UPDATE push_messages {primary} SET
+delivering_at = COALESCE(delivering_at, CASE {id} {cases} END),
+request_delivered_at = COALESCE(request_delivered_at, CASE {id} {cases} END),
+finished_at = CASE {id} {cases} END, command_response = CASE {id} {cases} END,
+updated_at = ?, status = 'FINISHED' WHERE id IN (?)`
+	answerLateSQL = `UPDATE push_messages {primary} SET
+command_response = CASE {id} {cases} END, updated_at = ?, status = 'TIMED_OUT' WHERE id IN (?)`
+
+	setResponseQueueSQL = `UPDATE push_messages SET command_response_queue = ?, updated_at = ?
+WHERE id = ? AND {id} = ? AND (command_response_queue IS NULL OR command_response_queue = '') AND ` + visible
+
+	timeOutSQL = `UPDATE push_messages {primary} SET updated_at = ?, status = 'TIMED_OUT'
+WHERE id IN (?) AND {id} IN (?) AND push_type = 2 AND ` + unfinishedStates + ` AND ` + visible
+
+	expiredSQL = `SELECT id FROM push_messages
+WHERE ` + unfinishedStates + ` AND expired_at <= ? AND push_type = 2 AND ` + visible + ` LIMIT ?`
+
+	// purgeableSQL falls back on updated_at in rows of other writers that
+	// lack the time of their end.
+	purgeableSQL = `SELECT * FROM (SELECT id FROM push_messages WHERE status = 'FINISHED' AND finished_at < ? LIMIT ?) a
+UNION ALL SELECT * FROM (SELECT id FROM push_messages WHERE status = 'TIMED_OUT' AND expired_at < ? LIMIT ?) b
+UNION ALL SELECT * FROM (SELECT id FROM push_messages WHERE status = 'FINISHED' AND finished_at IS NULL AND updated_at < ? LIMIT ?) c
+UNION ALL SELECT * FROM (SELECT id FROM push_messages WHERE status = 'TIMED_OUT' AND expired_at IS NULL AND updated_at < ? LIMIT ?) d
+LIMIT ?`
+	purgeSQL = `DELETE FROM push_messages WHERE id IN (?) AND status IN ('FINISHED', 'TIMED_OUT')`
+
+	// The long form has all columns, the short form those that a reliable
+	// message has when it is sent. The others are null by default, and half of
+	// the work of an INSERT is to write and to read the columns.
+	insertSQL = `INSERT INTO {table} (id, sender_type, sender_id, target_user_id, push_type, seq, payload, status,
+nonce, created_at, updated_at, command_request_id, command_response, command_response_queue, expired_at, retry_interval,
+delivering_at, request_delivered_at, finished_at) VALUES `
+	insertRowSQL   = `(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
+	insertShortSQL = `INSERT INTO {table} (id, sender_type, sender_id, target_user_id, push_type, seq, payload, status,
+nonce, created_at, updated_at) VALUES `
+	insertShortRowSQL = `(?,?,?,?,?,?,?,?,?,?,?)`
+)
+
+// insertColumns is the number of marks in insertRowSQL.
+const insertColumns = 19
+
+// queries are the statements in one dialect.
+type queries struct {
+	get, findCommand, maxSeq                                 string
+	unfinishedFirst, unfinishedSeq, unfinishedNull           string
+	unfinishedRefs, history, historyBack                     string
+	insert, insertShort, skipTaken, nonce, insertTx, nonceTx string
+	delivered, acknowledged                                  string
+	lockAnswers, answerWon, answerLate                       string
+	setResponseQueue, timeOut, expired, purgeable, purge     string
+}
+
+func render(d *dialect, qualifiedTable string) queries {
+	words := strings.NewReplacer(d.words...)
+	unfinished := func(behind string) string {
+		return words.Replace(strings.ReplaceAll(unfinishedSQL, "{behind}", behind))
+	}
+	in := func(table, query string) string { return words.Replace(strings.ReplaceAll(query, "{table}", table)) }
+	return queries{
+		get:              words.Replace(getSQL),
+		findCommand:      words.Replace(findCommandSQL),
+		maxSeq:           words.Replace(maxSeqSQL),
+		unfinishedFirst:  unfinished(behindNothing),
+		unfinishedSeq:    unfinished(behindSeq),
+		unfinishedNull:   unfinished(behindNull),
+		unfinishedRefs:   words.Replace(unfinishedRefsSQL),
+		history:          words.Replace(historySQL),
+		historyBack:      words.Replace(historyBackSQL),
+		insert:           in(wire.Table, insertSQL),
+		insertShort:      in(wire.Table, insertShortSQL),
+		skipTaken:        words.Replace("{skipTaken}"),
+		nonce:            in(wire.Table, nonceSQL),
+		insertTx:         in(qualifiedTable, insertSQL+insertRowSQL+"{skipTakenTx}"),
+		nonceTx:          in(qualifiedTable, nonceSQL),
+		delivered:        words.Replace(deliveredSQL),
+		acknowledged:     words.Replace(acknowledgedSQL),
+		lockAnswers:      words.Replace(lockAnswersSQL),
+		answerWon:        words.Replace(answerWonSQL),
+		answerLate:       words.Replace(answerLateSQL),
+		setResponseQueue: words.Replace(setResponseQueueSQL),
+		timeOut:          words.Replace(timeOutSQL),
+		expired:          words.Replace(expiredSQL),
+		purgeable:        words.Replace(purgeableSQL),
+		purge:            words.Replace(purgeSQL),
+	}
+}
+
+// withCases puts a WHEN ? THEN ? for each of n rows at {cases}.
+func withCases(query string, n int) string {
+	return strings.ReplaceAll(query, "{cases}", strings.Repeat("WHEN ? THEN ? ", n))
+}
+
+// expand writes lists out: one mark for each element of a slice argument.
+func expand(query string, args ...any) (string, []any, error) {
+	return sqlx.In(query, args...)
+}

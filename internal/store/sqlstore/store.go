@@ -1,0 +1,109 @@
+// Package sqlstore is the store over SQL: MySQL or MariaDB, and SQLite.
+//
+// One implementation serves both. What differs (opening, locking, the
+// comparison of ids, error codes) is in mysql.go, sqlite.go and errors.go; the
+// statements are in queries.go.
+//
+// Times cross the wire as text in UTC, in both directions, so that neither the
+// driver's parseTime and loc nor a column's own precision changes their meaning.
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/message-gateway/gateway/internal/store"
+)
+
+// Store implements store.Store. All methods may run at the same time.
+type Store struct {
+	dialect *dialect
+	q       queries
+	// w writes and r reads. On MySQL they are the same pool; SQLite has one
+	// writer, so that readers never wait for it.
+	w, r *sqlx.DB
+	// owned says that Close closes the pools.
+	owned bool
+	// name says in errors which database this is; it holds no password.
+	name string
+	// database is the schema of push_messages on MySQL.
+	database string
+
+	clock     *clock
+	maxPacket int
+	// long and short are the INSERT of all columns and of the usual ones.
+	long, short insertStatements
+	limits      atomic.Pointer[store.Limits]
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+var _ store.Store = (*Store)(nil)
+
+// dialect is what the two kinds of server do differently.
+type dialect struct {
+	begin string
+	// retryMost is the longest pause before a repetition.
+	retryMost time.Duration
+	// words replaces the marks in the statements of queries.go.
+	words []string
+	// classify says what a driver's error means.
+	classify func(error) class
+	migrate  func(ctx context.Context, s *Store) error
+	limits   func(ctx context.Context, s *Store) (store.Limits, error)
+	insertTx func(ctx context.Context, s *Store, tx *sql.Tx, query string, args []any) (sql.Result, error)
+}
+
+// Ping answers whether the database can be reached. It tries once.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.w.PingContext(ctx); err != nil {
+		return s.wrap("ping", err)
+	}
+	return nil
+}
+
+// Close stops the clock and closes the pools, unless they were handed over.
+// Calling it again does nothing.
+func (s *Store) Close() error {
+	s.closeOnce.Do(func() {
+		s.clock.stop()
+		if !s.owned {
+			return
+		}
+		s.closeErr = s.w.Close()
+		if s.r != s.w {
+			s.closeErr = errors.Join(s.closeErr, s.r.Close())
+		}
+	})
+	return s.closeErr
+}
+
+// Limits says what the columns can hold. It reads the table once.
+func (s *Store) Limits(ctx context.Context) (store.Limits, error) {
+	if l := s.limits.Load(); l != nil {
+		return *l, nil
+	}
+	var limits store.Limits
+	err := s.retry(ctx, "read limits", func(ctx context.Context) (err error) {
+		limits, err = s.dialect.limits(ctx, s)
+		return err
+	})
+	if err != nil {
+		return store.Limits{}, err
+	}
+	s.limits.Store(&limits)
+	return limits, nil
+}
+
+// wrap adds the operation and the database to an error, once.
+func (s *Store) wrap(op string, err error) error {
+	return fmt.Errorf("store: %s (%s): %w", op, s.name, err)
+}
