@@ -11,6 +11,11 @@ import (
 // ErrClosed is returned by every method after Close.
 var ErrClosed = errors.New("broker: closed")
 
+// ErrInvalid is wrapped by the error for an argument that cannot be sent, such
+// as a correlation id that is longer than AMQP allows. Nothing was sent, and
+// the same call cannot succeed later.
+var ErrInvalid = errors.New("broker: invalid argument")
+
 // Notification tells the gateways about a stored message.
 type Notification struct {
 	MessageID string
@@ -46,12 +51,14 @@ type Broker interface {
 	// ConsumeReplies declares this process's own reply queue, calls the
 	// handler for each answer, one at a time, and returns the queue's name
 	// once the consumer runs, or ctx's error. Answers that arrive while the
-	// connection is down wait in the queue. onReconnect is called each time the
-	// consumer runs again after a break. It may be called once.
+	// connection is down wait in the queue. onReconnect, if not nil, is called
+	// each time the consumer runs again after a break. Neither function may
+	// block: they hold back the answers behind them. It may be called once.
 	ConsumeReplies(ctx context.Context, handler func(Answer), onReconnect func()) (queue string, err error)
 	// Ping answers whether the broker can be reached.
 	Ping(ctx context.Context) error
-	// Close ends consumers, waits for running handlers and releases the
-	// connections.
+	// Close ends consumers, waits for running handlers (which may still publish,
+	// and whose ctx ends after DrainGrace) and releases the connections. It is
+	// safe to call twice, but not from within a handler.
 	Close() error
 }
