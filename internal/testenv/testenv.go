@@ -11,12 +11,16 @@
 package testenv
 
 import (
+	"context"
 	"crypto/rand"
 	"database/sql"
 	"encoding/hex"
 	"os"
+	"runtime/debug"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 )
@@ -58,7 +62,11 @@ func MySQL(t testing.TB) *mysql.Config {
 		t.Fatalf("create test database: %v", err)
 	}
 	t.Cleanup(func() {
-		if _, err := admin.Exec("DROP DATABASE " + name); err != nil { //nolint:noctx // t.Context is over in a cleanup
+		// t.Context is over by now. A transaction that was left open would block
+		// the drop.
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if _, err := admin.ExecContext(ctx, "DROP DATABASE "+name); err != nil {
 			t.Errorf("drop test database: %v", err)
 		}
 		_ = admin.Close()
@@ -79,7 +87,7 @@ func Unique() string {
 func Count(t testing.TB, backend string) {
 	t.Helper()
 	if path := os.Getenv("GATEWAY_TEST_REPORT"); path != "" {
-		report(t, path, backend+"\t"+t.Name()+"\n")
+		report(t, path, backend)
 	}
 }
 
@@ -90,22 +98,37 @@ func service(t testing.TB, name, variable string) string {
 		return v
 	}
 	if path := os.Getenv("GATEWAY_TEST_REPORT"); path != "" {
-		report(t, path, "skipped:"+name+"\t"+t.Name()+"\n")
+		report(t, path, "skipped:"+name)
 	}
 	if os.Getenv("GATEWAY_TEST_REQUIRE") == "1" {
 		t.Fatalf("%s is not set, and GATEWAY_TEST_REQUIRE=1 demands it", variable)
+	}
+	if !testing.Verbose() {
+		notice(name)
 	}
 	t.Skipf("not run: needs a real %s (set %s, or use `make test`)", name, variable)
 	return ""
 }
 
+// testPackage is the import path of the package under test.
+var testPackage = sync.OnceValue(func() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return strings.TrimSuffix(info.Path, ".test")
+})
+
 var reportMu sync.Mutex
 
-func report(t testing.TB, path, line string) {
+// report appends a line of three fields to the file that cmd/testreport reads:
+// what to note, the test, and its package.
+func report(t testing.TB, path, note string) {
 	t.Helper()
+	line := note + "\t" + t.Name() + "\t" + testPackage() + "\n"
 	reportMu.Lock()
 	defer reportMu.Unlock()
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // who runs the tests names the file
 	if err != nil {
 		t.Fatalf("GATEWAY_TEST_REPORT: %v", err)
 	}

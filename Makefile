@@ -1,0 +1,54 @@
+# make help lists the targets. CI runs .ci/run, which calls `make test`.
+
+GO         ?= go
+# Added to `go test`, such as TESTFLAGS='-run TestName -shuffle=on'.
+TESTFLAGS  ?=
+# Packages to test.
+PKGS       ?= ./...
+# How long each fuzz target runs, and all of them together, in seconds.
+FUZZTIME   ?= 10
+FUZZTOTAL  ?= 90
+GOLANGCI_VERSION = v2.15.0
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: test
+test: ## run every test against the embedded and the real backends, starting what is missing
+	@scripts/test-services run -- scripts/run-tests $(PKGS) -- $(TESTFLAGS)
+
+.PHONY: fmt
+fmt: ## format the code
+	gofmt -w .
+
+.PHONY: vet
+vet: ## go vet, in the bench module too
+	$(GO) vet ./...
+	cd bench && $(GO) vet ./...
+
+.PHONY: lint
+lint: ## golangci-lint with the policy of .golangci.yml
+	@scripts/golangci-lint $(GOLANGCI_VERSION) run ./...
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for a short time (FUZZTIME, FUZZTOTAL in seconds)
+	@FUZZTIME=$(FUZZTIME) FUZZTOTAL=$(FUZZTOTAL) scripts/fuzz
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities (needs vuln.go.dev)
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...
+
+.PHONY: services
+services: ## hold Redis, MySQL and RabbitMQ for tests until Ctrl-C, and print their addresses
+	@scripts/test-services up
+
+.PHONY: quickstart
+quickstart: ## run the quickstart on the embedded backend
+	$(GO) run ./examples/quickstart
+
+.PHONY: ci
+ci: ## run what CI runs
+	bash .ci/run
