@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/message-gateway/gateway/internal/bus"
 )
@@ -31,16 +30,31 @@ type Allocator struct {
 
 	// turn is held while numbers are drawn and judged: two draws at the same
 	// time would see each other's numbers as a counter that went back.
-	turn  chan struct{}
-	epoch uint64
+	turn chan struct{}
 	// Users are remembered in two generations: when the young one is full it
 	// becomes the old one, and who is not used again is forgotten.
-	young, old map[string]int64
+	young, old map[string]last
 }
+
+// last is the last number of a user that this process saw, and the epoch of the
+// bus in which the counter was above the table: unproven, if in none.
+type last struct {
+	seq   int64
+	epoch uint64
+}
+
+const unproven = 0
 
 // New returns an Allocator.
 func New(b bus.Bus, table Table) *Allocator {
-	return &Allocator{bus: b, table: table, turn: make(chan struct{}, 1), young: map[string]int64{}}
+	return &Allocator{bus: b, table: table, turn: make(chan struct{}, 1), young: map[string]last{}}
+}
+
+// draw is one call of Next; failed is parallel to the users.
+type draw struct {
+	users  []string
+	seqs   []int64
+	failed []error
 }
 
 // Next draws one number for each user; the same user may stand there more than
@@ -58,112 +72,136 @@ func (a *Allocator) Next(ctx context.Context, userIDs []string) ([]int64, error)
 	for i, id := range userIDs {
 		reqs[i].UserID = id
 	}
-	// The epoch is read before the numbers are drawn: if Redis is replaced in
-	// between, the numbers are checked once more than needed, never less.
-	epoch := a.bus.Epoch()
+	// The epoch changes before the numbers of another Redis are returned. Numbers
+	// between the two readings may be from before the change as well; they must
+	// not vouch for the counters after it, and so prove nothing.
+	before := a.bus.Epoch()
 	seqs, err := a.bus.NextSeqs(ctx, reqs)
-	var partial *bus.SeqError
-	if err != nil && !errors.As(err, &partial) {
-		return nil, err
-	}
-	if partial != nil {
-		// What failed is left out of everything that follows.
-		userIDs = slices.Clone(userIDs)
-		for i, failed := range partial.Errs {
-			if failed != nil {
-				userIDs[i] = ""
-			}
+	d := &draw{users: userIDs, seqs: seqs, failed: make([]error, len(userIDs))}
+	if err != nil {
+		var partial *bus.SeqError
+		if !errors.As(err, &partial) {
+			return nil, err
 		}
+		copy(d.failed, partial.Errs)
 	}
-	if doubtful := a.observe(epoch, userIDs, seqs); len(doubtful) > 0 {
-		taken, err := a.table.MaxSeqs(ctx, doubtful)
+	epoch := a.bus.Epoch()
+	if doubtful := a.doubtful(d, epoch); len(doubtful) > 0 {
+		floors, err := a.floors(ctx, doubtful)
 		if err != nil {
 			return nil, err
 		}
-		if err := a.lift(ctx, userIDs, seqs, doubtful, taken); err != nil {
+		if err := a.lift(ctx, d, floors); err != nil {
 			return nil, err
 		}
 	}
-	return seqs, err
+	if epoch != before {
+		epoch = unproven
+	}
+	for i, id := range d.users {
+		if d.failed[i] == nil {
+			a.remember(id, last{d.seqs[i], epoch})
+		}
+	}
+	return d.seqs, d.err()
 }
 
-// lift draws again, above the table, for the users whose counter was behind.
-// All numbers of such a user are drawn again, so that they stay in order.
-func (a *Allocator) lift(ctx context.Context, userIDs []string, seqs []int64, doubtful []string, taken map[string]int64) error {
-	behind := map[string]bool{}
-	for i, id := range userIDs {
-		if floor, ok := taken[id]; ok && seqs[i] <= floor {
-			behind[id] = true
-		}
-	}
-	var again []bus.SeqRequest
-	var at []int
-	for i, id := range userIDs {
-		if behind[id] {
-			again = append(again, bus.SeqRequest{UserID: id, Floor: taken[id]})
-			at = append(at, i)
-		}
-	}
-	if len(again) > 0 {
-		lifted, err := a.bus.NextSeqs(ctx, again)
-		if err != nil {
-			return fmt.Errorf("lift sequence counter: %w", err)
-		}
-		for j, i := range at {
-			seqs[i] = lifted[j]
-		}
-	}
-	for _, id := range doubtful {
-		a.forget(id)
-	}
-	for i, id := range userIDs {
-		if id != "" {
-			a.remember(id, seqs[i])
+func (d *draw) err() error {
+	for _, failed := range d.failed {
+		if failed != nil {
+			return &bus.SeqError{Errs: d.failed}
 		}
 	}
 	return nil
 }
 
-// observe notes the numbers of users that are known, and returns the users
-// whose numbers must be compared with the table.
-func (a *Allocator) observe(epoch uint64, userIDs []string, seqs []int64) []string {
-	if epoch != a.epoch {
-		a.epoch = epoch
-		a.young, a.old = map[string]int64{}, nil
-	}
-	var doubtful []string
+// doubtful returns the users whose numbers must be compared with the table.
+func (a *Allocator) doubtful(d *draw, epoch uint64) []string {
+	var users []string
+	highest := make(map[string]int64, len(d.users))
 	listed := map[string]bool{}
-	for i, id := range userIDs {
-		last, known := a.last(id)
-		switch {
-		case listed[id] || id == "":
-		case known && seqs[i] > last:
-			a.remember(id, seqs[i])
-		default:
+	for i, id := range d.users {
+		if d.failed[i] != nil {
+			continue
+		}
+		entry := a.last(id)
+		previous := max(entry.seq, highest[id])
+		highest[id] = max(previous, d.seqs[i])
+		if (entry.epoch != epoch || d.seqs[i] <= previous) && !listed[id] {
 			listed[id] = true
-			doubtful = append(doubtful, id)
+			users = append(users, id)
+			// Should the comparison fail, the next number is as doubtful.
+			a.remember(id, last{entry.seq, unproven})
 		}
 	}
-	return doubtful
+	return users
 }
 
-func (a *Allocator) last(id string) (int64, bool) {
-	if seq, ok := a.young[id]; ok {
-		return seq, true
+// floors are the numbers that the users' next ones must be above.
+func (a *Allocator) floors(ctx context.Context, users []string) (map[string]int64, error) {
+	taken, err := a.table.MaxSeqs(ctx, users)
+	if err != nil {
+		return nil, err
 	}
-	seq, ok := a.old[id]
-	return seq, ok
+	floors := make(map[string]int64, len(users))
+	for _, id := range users {
+		// What was drawn here may be on its way into the table.
+		floors[id] = max(taken[id], a.last(id).seq)
+	}
+	return floors, nil
 }
 
-// forget drops what is known of a user whose counter went back.
-func (a *Allocator) forget(id string) {
-	delete(a.young, id)
-	delete(a.old, id)
+// lift draws again, above the floor, for the users whose counter was behind.
+// All numbers of such a user are drawn again, so that they stay in order.
+func (a *Allocator) lift(ctx context.Context, d *draw, floors map[string]int64) error {
+	behind := map[string]bool{}
+	previous := map[string]int64{}
+	for i, id := range d.users {
+		floor, ok := floors[id]
+		if !ok || d.failed[i] != nil {
+			continue
+		}
+		if d.seqs[i] <= max(floor, previous[id]) {
+			behind[id] = true
+		}
+		previous[id] = max(previous[id], d.seqs[i])
+	}
+	var again []bus.SeqRequest
+	var at []int
+	for i, id := range d.users {
+		if behind[id] && d.failed[i] == nil {
+			again = append(again, bus.SeqRequest{UserID: id, Floor: floors[id]})
+			at = append(at, i)
+		}
+	}
+	if len(again) == 0 {
+		return nil
+	}
+	lifted, err := a.bus.NextSeqs(ctx, again)
+	var partial *bus.SeqError
+	if err != nil && !errors.As(err, &partial) {
+		return fmt.Errorf("lift sequence counter: %w", err)
+	}
+	for j, i := range at {
+		if partial != nil && partial.Errs[j] != nil {
+			d.failed[i] = fmt.Errorf("lift sequence counter: %w", partial.Errs[j])
+			continue
+		}
+		d.seqs[i] = lifted[j]
+	}
+	return nil
 }
 
-func (a *Allocator) remember(id string, seq int64) {
+func (a *Allocator) last(id string) last {
+	if entry, ok := a.young[id]; ok {
+		return entry
+	}
+	return a.old[id]
+}
+
+func (a *Allocator) remember(id string, entry last) {
 	if _, ok := a.young[id]; !ok && len(a.young) >= rememberUsers {
-		a.young, a.old = make(map[string]int64, rememberUsers), a.young
+		a.young, a.old = make(map[string]last, rememberUsers), a.young
 	}
-	a.young[id] = seq
+	a.young[id] = entry
 }

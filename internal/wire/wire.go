@@ -7,7 +7,10 @@
 // "ours".
 package wire
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Names on RabbitMQ.
 const (
@@ -97,4 +100,69 @@ func (n Names) NotificationQueue() string { return n.RabbitPrefix + Notification
 // ReplyQueue is the reply queue of the client instance with this id.
 func (n Names) ReplyQueue(instance string) string {
 	return n.RabbitPrefix + ReplyQueuePrefix + instance
+}
+
+// Channels of hubs (ours). Hub names are compared without regard to case, so
+// callers pass them in lower case; they hold no colon. Who is connected, who is
+// in a group, and whether a connection exists is who is subscribed.
+const hubPrefix = "hub:"
+
+// HubPrefix starts the channels of all hubs.
+func (n Names) HubPrefix() string { return n.RedisPrefix + hubPrefix }
+
+// HubAll is the channel of everyone in a hub.
+func (n Names) HubAll(hub string) string { return n.RedisPrefix + hubPrefix + hub + ":all" }
+
+// HubUser is the channel of a user's connections in a hub.
+func (n Names) HubUser(hub, userID string) string {
+	return n.RedisPrefix + hubPrefix + hub + ":user:" + userID
+}
+
+// HubGroup is the channel of a group.
+func (n Names) HubGroup(hub, group string) string {
+	return n.RedisPrefix + hubPrefix + hub + ":group:" + group
+}
+
+// HubConnection is the channel of one connection.
+func (n Names) HubConnection(hub, connectionID string) string {
+	return n.RedisPrefix + hubPrefix + hub + ":connection:" + connectionID
+}
+
+// Replies is the channel on which a process hears the answers of nodes.
+func (n Names) Replies(instance string) string { return n.RedisPrefix + "gateway:replies:" + instance }
+
+// Nodes is the channel that every node is subscribed to.
+func (n Names) Nodes() string { return n.RedisPrefix + "gateway:nodes" }
+
+// HubChannel is the meaning of a hub's channel.
+type HubChannel struct {
+	Hub  string
+	Kind HubTarget
+	// ID is the user, group or connection; empty for TargetAll.
+	ID string
+}
+
+// HubTarget says whom a channel reaches.
+type HubTarget string
+
+// The targets.
+const (
+	TargetAll        HubTarget = "all"
+	TargetUser       HubTarget = "user"
+	TargetGroup      HubTarget = "group"
+	TargetConnection HubTarget = "connection"
+)
+
+// ParseHubChannel is the inverse of the functions above.
+func (n Names) ParseHubChannel(channel string) (HubChannel, bool) {
+	rest, ok := strings.CutPrefix(channel, n.HubPrefix())
+	if !ok {
+		return HubChannel{}, false
+	}
+	hub, rest, ok := strings.Cut(rest, ":")
+	if !ok {
+		return HubChannel{}, false
+	}
+	kind, id, _ := strings.Cut(rest, ":")
+	return HubChannel{Hub: hub, Kind: HubTarget(kind), ID: id}, true
 }

@@ -1,0 +1,274 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/message-gateway/gateway/internal/replies"
+	"github.com/message-gateway/gateway/internal/store"
+	"github.com/message-gateway/gateway/internal/wire"
+)
+
+// CommandResult is what became of a command.
+type CommandResult struct {
+	// MessageID identifies the command; AwaitCommand takes it.
+	MessageID string
+	// Response is the device's answer, any JSON value; nil if there is none yet.
+	Response json.RawMessage
+	// Late says that the answer came after the command had timed out.
+	Late bool
+}
+
+// lastLook bounds how long a command that timed out may take to find out
+// whether an answer came at the last moment.
+const lastLook = 500 * time.Millisecond
+
+// SendCommand stores a command for a user, has it delivered at least once, and
+// waits for the first answer of any of the user's devices.
+//
+// It returns when a device has answered; when the device answered with an
+// error (*CommandError); when the timeout has passed (ErrCommandTimeout: 30
+// minutes, or WithTimeout); when ctx ends, which does not end the command; or
+// when the client closes (ErrClosed, likewise). Once the command is, or may be,
+// stored the result is not nil, whatever the error, and its MessageID can be
+// given to AwaitCommand, in any process. With NoWait it returns as soon as the command
+// is stored, with a nil Response.
+//
+// The command waits for an offline user until its timeout. A device may see it
+// more than once and recognises it by its id; the first answer wins, later
+// ones are dropped. An answer is not lost when RabbitMQ or a connection to it
+// breaks: the database holds it too. An answer that comes after the timeout is
+// kept for AwaitCommand. Concurrency and the outcome of a send that ended
+// early are as in SendReliable.
+//
+// data is as the payload of SendRealtime. Options: WithSender, WithTimeout,
+// WithRetryInterval, WithMessageID, NoWait, FailIfOffline. With a WithMessageID
+// that is stored already the call waits for the answer of that command.
+//
+// Errors: the above, and those of SendReliable.
+func (c *Client) SendCommand(ctx context.Context, userID, commandType string, data any, opts ...SendOption) (*CommandResult, error) {
+	res, err := c.sendCommand(ctx, userID, commandType, data, opts)
+	if err != nil {
+		return res, fmt.Errorf("gateway: send command: %w", err)
+	}
+	return res, nil
+}
+
+func (c *Client) sendCommand(ctx context.Context, userID, commandType string, data any, opts []SendOption) (*CommandResult, error) {
+	msg, o, err := c.newCommand(ctx, userID, commandType, data, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.checkOnline(ctx, userID, o); err != nil {
+		return nil, err
+	}
+	var waiter *replies.Waiter
+	if !o.noWait {
+		// Registered before anything is written: the fastest answer finds it.
+		msg.ResponseQueue = c.replies.Queue()
+		if waiter, err = c.replies.Add(msg.RequestID, msg.ID); err != nil {
+			return nil, c.translate(err)
+		}
+		defer c.replies.Remove(waiter)
+	}
+	timer := time.NewTimer(o.timeout)
+	defer timer.Stop()
+
+	res := &CommandResult{MessageID: msg.ID}
+	duplicate, err := c.commitCommand(ctx, msg, o.timeout)
+	c.count(ctx, kindCommand, err)
+	switch {
+	case err != nil:
+		return res, c.translate(err)
+	case o.noWait:
+		return res, nil
+	case duplicate:
+		return c.await(ctx, msg.ID, timer.C)
+	}
+	select {
+	case outcome := <-waiter.C:
+		return c.commandOutcome(res, outcome)
+	case <-timer.C:
+		return c.timedOut(res)
+	case <-ctx.Done():
+		return res, endOfWait(ctx)
+	case <-c.closed:
+		return res, ErrClosed
+	}
+}
+
+// commitCommand stores the command; its timeout bounds that, too.
+func (c *Client) commitCommand(ctx context.Context, msg *store.Message, timeout time.Duration) (duplicate bool, err error) {
+	bounded, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	duplicate, err = c.commits.Commit(bounded, msg)
+	if err == nil && duplicate {
+		err = conflict(msg, c.sameMessage(bounded, msg))
+	}
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		// The text keeps what it was waiting for, but not DeadlineExceeded:
+		// that would say that the caller's ctx ended.
+		return false, fmt.Errorf("%w before it was stored: %s", ErrCommandTimeout, err.Error())
+	}
+	return duplicate, err
+}
+
+func (c *Client) newCommand(ctx context.Context, userID, commandType string, data any, opts []SendOption) (*store.Message, *sendOptions, error) {
+	if err := c.usable(ctx); err != nil {
+		return nil, nil, err
+	}
+	o, err := parseOptions(opts, append([]string{"WithTimeout", "NoWait", "FailIfOffline"}, storedOptions...)...)
+	if err != nil {
+		return nil, nil, err
+	}
+	if commandType == "" || !utf8.ValidString(commandType) {
+		return nil, nil, fmt.Errorf("%w: %q", ErrInvalidCommandType, commandType)
+	}
+	raw, err := c.encodePayload(data)
+	if err != nil {
+		return nil, nil, err
+	}
+	payload, err := c.encodePayload(wire.CommandPayload{Type: commandType, Data: raw})
+	if err != nil {
+		return nil, nil, err
+	}
+	if o.retryInterval == 0 {
+		o.retryInterval = wire.DefaultRetryInterval
+	}
+	msg, err := c.newMessage(ctx, userID, wire.Command, payload, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	msg.RequestID = uuid.NewString()
+	msg.ExpiresAt = msg.CreatedAt.Add(o.timeout)
+	return msg, o, nil
+}
+
+// AwaitCommand waits for the answer to a command that was sent before, by this
+// process or another, and returns it; at once if it is there already. It also
+// returns the answer to a command that timed out, if one came late. Errors:
+// *CommandError; ErrCommandTimeout, when the command timed out without an
+// answer, or, together with context.DeadlineExceeded, when ctx ended first;
+// ErrMessageNotFound, also after the row was purged; ErrNotCommand; ErrClosed.
+// The answer is looked for in the database, every second at the slowest.
+func (c *Client) AwaitCommand(ctx context.Context, messageID string) (*CommandResult, error) {
+	err := c.usable(ctx)
+	var res *CommandResult
+	if err == nil {
+		res, err = c.await(ctx, messageID, nil)
+	}
+	if err != nil {
+		return res, fmt.Errorf("gateway: await command: %w", err)
+	}
+	return res, nil
+}
+
+func (c *Client) await(ctx context.Context, messageID string, timeout <-chan time.Time) (*CommandResult, error) {
+	res := &CommandResult{MessageID: messageID}
+	row, err := c.core.Store.Get(ctx, messageID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, ErrMessageNotFound
+	case err != nil:
+		return nil, c.translate(err)
+	case row.PushType != wire.Command || !row.Status.Unfinished():
+		return c.commandOutcome(res, replies.Outcome{Row: row})
+	}
+	waiter, err := c.replies.Add("", messageID)
+	if err != nil {
+		return res, c.translate(err)
+	}
+	defer c.replies.Remove(waiter)
+	// Nobody but a node turns an expired row into TIMED_OUT; do not wait for one.
+	expiry := time.NewTimer(row.ExpiresAt.Sub(c.core.Store.Now()))
+	defer expiry.Stop()
+	expired := expiry.C
+	if row.ExpiresAt.IsZero() {
+		expired = nil
+	}
+	select {
+	case outcome := <-waiter.C:
+		return c.commandOutcome(res, outcome)
+	case <-expired:
+		return c.timedOut(res)
+	case <-timeout:
+		return res, ErrCommandTimeout
+	case <-ctx.Done():
+		return res, endOfWait(ctx)
+	case <-c.closed:
+		return res, ErrClosed
+	}
+}
+
+// commandOutcome turns the end of a wait into a result.
+func (c *Client) commandOutcome(res *CommandResult, outcome replies.Outcome) (*CommandResult, error) {
+	response := outcome.Body
+	switch row := outcome.Row; {
+	case outcome.Err != nil:
+		return res, c.translate(outcome.Err)
+	case row == nil:
+	case row.PushType != wire.Command:
+		return nil, ErrNotCommand
+	case row.Status == wire.TimedOut && row.Response == nil:
+		return res, ErrCommandTimeout
+	default:
+		response, res.Late = row.Response, row.Status == wire.TimedOut
+		if response == nil {
+			// A gateway may finish a command without storing an answer.
+			response = json.RawMessage("null")
+		}
+	}
+	if failure, ok := wire.ParseDeviceError(response); ok {
+		return res, &CommandError{Code: failure.Code, Message: failure.Message}
+	}
+	res.Response = response
+	return res, nil
+}
+
+// timedOut lets the database decide between the deadline and an answer that
+// came at the same moment, so that the row and the caller agree. With the
+// database out of reach the caller is told that it timed out, and a node
+// writes that later.
+func (c *Client) timedOut(res *CommandResult) (*CommandResult, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), lastLook)
+	defer cancel()
+	if err := c.core.Store.TimeOut(ctx, []string{res.MessageID}); err != nil {
+		c.core.Log.Warn("command timed out, state not written", "message_id", res.MessageID, "error", err)
+		return res, ErrCommandTimeout
+	}
+	row, err := c.core.Store.Get(ctx, res.MessageID)
+	if err != nil {
+		c.core.Log.Warn("command timed out, row not read", "message_id", res.MessageID, "error", err)
+		return res, ErrCommandTimeout
+	}
+	return c.commandOutcome(res, replies.Outcome{Row: row})
+}
+
+// Call is SendCommand with a typed answer: it decodes the device's response
+// into T. An answer that does not fit T is an error that is neither a
+// *CommandError nor ErrCommandTimeout. NoWait does not apply.
+func Call[T any](ctx context.Context, c *Client, userID, commandType string, data any, opts ...SendOption) (T, error) {
+	var answer T
+	res, err := c.SendCommand(ctx, userID, commandType, data, slices.Concat(opts, []SendOption{refuseNoWait})...)
+	if err != nil {
+		return answer, err
+	}
+	if err := json.Unmarshal(res.Response, &answer); err != nil {
+		return answer, fmt.Errorf("gateway: call %s: answer of message %s: %w", commandType, res.MessageID, err)
+	}
+	return answer, nil
+}
+
+func refuseNoWait(o *sendOptions) error {
+	if o.noWait {
+		return fmt.Errorf("%w: NoWait", ErrInvalidOption)
+	}
+	return nil
+}

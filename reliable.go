@@ -1,0 +1,264 @@
+package gateway
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/message-gateway/gateway/internal/store"
+	"github.com/message-gateway/gateway/internal/wire"
+)
+
+// MaxBatch is the largest number of messages in one SendReliableBatch.
+const MaxBatch = 10_000
+
+// SendReliable stores payload for a user and has it delivered, at least once,
+// until a device of the user acknowledges it. It returns the message id.
+//
+// A nil error means that the message is stored, as durably as the database is
+// configured, and that the death of any process or server cannot lose it any
+// more. It does not mean that anyone received it: Message tells. An error that
+// is the end of ctx or of a connection leaves open whether it was stored;
+// sending again with the same WithMessageID settles it. A device may see a
+// message more than once and recognises it by its id. An offline user gets it
+// on return. Messages are delivered in order of seq when a user returns;
+// messages sent at the same time have seqs in any order. Calls that run at the
+// same time are committed together.
+//
+// payload is as in SendRealtime. Options: WithSender, WithMessageID,
+// WithRetryInterval, FailIfOffline.
+//
+// Errors: those that match ErrInvalidArgument, ErrMessageIDConflict,
+// ErrUserOffline, ErrNoSchema, ErrOverloaded, ErrClosed, the end of ctx, or
+// that of Redis or MySQL, with its address. RabbitMQ being down is no error.
+func (c *Client) SendReliable(ctx context.Context, userID string, payload any, opts ...SendOption) (string, error) {
+	id, err := c.sendReliable(ctx, userID, payload, opts)
+	if err != nil {
+		return "", fmt.Errorf("gateway: send reliable: %w", err)
+	}
+	return id, nil
+}
+
+func (c *Client) sendReliable(ctx context.Context, userID string, payload any, opts []SendOption) (string, error) {
+	msg, o, err := c.newReliable(ctx, userID, payload, opts, append([]string{"FailIfOffline"}, storedOptions...))
+	if err != nil {
+		return "", err
+	}
+	if err := c.checkOnline(ctx, userID, o); err != nil {
+		return "", err
+	}
+	duplicate, err := c.commits.Commit(ctx, msg)
+	if err == nil && duplicate {
+		err = conflict(msg, c.sameMessage(ctx, msg))
+	}
+	c.count(ctx, kindReliable, err)
+	if err != nil {
+		return "", c.translate(err)
+	}
+	return msg.ID, nil
+}
+
+// SendReliableTx is SendReliable inside the caller's own transaction: the
+// message exists if, and only if, tx commits, together with everything else in
+// it. It is delivered after the commit, even if this process dies right after
+// it: the row is the outbox.
+//
+// tx must be on the database that holds push_messages; its isolation level
+// does not matter. On the embedded backend open the file gateway.db in the
+// folder with the driver "sqlite". After the commit this process tells the
+// nodes within milliseconds; if it died, the nodes find the message in their
+// slow round (half a minute by default), or when the user connects. A failed
+// statement may have ended the transaction: roll back after an error.
+//
+// FailIfOffline does not apply; otherwise as SendReliable.
+func (c *Client) SendReliableTx(ctx context.Context, tx *sql.Tx, userID string, payload any, opts ...SendOption) (string, error) {
+	id, err := c.sendReliableTx(ctx, tx, userID, payload, opts)
+	if err != nil {
+		return "", fmt.Errorf("gateway: send reliable in transaction: %w", err)
+	}
+	return id, nil
+}
+
+func (c *Client) sendReliableTx(ctx context.Context, tx *sql.Tx, userID string, payload any, opts []SendOption) (string, error) {
+	if tx == nil {
+		return "", fmt.Errorf("%w: tx is nil", ErrInvalidArgument)
+	}
+	msg, _, err := c.newReliable(ctx, userID, payload, opts, storedOptions)
+	if err != nil {
+		return "", err
+	}
+	duplicate, err := c.tx.Commit(ctx, tx, msg)
+	if err == nil && duplicate {
+		err = c.sameMessage(ctx, msg)
+		if errors.Is(err, store.ErrNotFound) {
+			// Written earlier in this very transaction, so not visible outside.
+			err = nil
+		}
+	}
+	c.count(ctx, kindReliable, err)
+	if err != nil {
+		return "", c.translate(err)
+	}
+	return msg.ID, nil
+}
+
+// Outgoing is one message of SendReliableBatch.
+type Outgoing struct {
+	// UserID is the user that gets it. Required.
+	UserID string
+	// Payload is as in SendRealtime.
+	Payload any
+	// Options are as in SendReliable, except FailIfOffline.
+	Options []SendOption
+}
+
+// SendReliableBatch stores up to MaxBatch messages, for any users, all or
+// none, and returns their ids in the same order. An error about one message
+// names its index, and nothing is stored (but where another send takes the id
+// of WithMessageID for another message at this very moment: the error then says
+// that the others are stored). A message whose WithMessageID is stored already
+// is not stored again and is no error. Otherwise as SendReliable.
+func (c *Client) SendReliableBatch(ctx context.Context, batch []Outgoing) ([]string, error) {
+	ids, err := c.sendReliableBatch(ctx, batch)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: send reliable batch: %w", err)
+	}
+	return ids, nil
+}
+
+func (c *Client) sendReliableBatch(ctx context.Context, batch []Outgoing) ([]string, error) {
+	if err := c.usable(ctx); err != nil {
+		return nil, err
+	}
+	if len(batch) == 0 {
+		return nil, nil
+	}
+	if len(batch) > MaxBatch {
+		return nil, fmt.Errorf("%w: %d messages, the limit is %d", ErrInvalidArgument, len(batch), MaxBatch)
+	}
+	msgs := make([]*store.Message, len(batch))
+	ids := make([]string, len(batch))
+	seen := make(map[string]int, len(batch))
+	var given []string
+	for i, out := range batch {
+		msg, o, err := c.newReliable(ctx, out.UserID, out.Payload, out.Options, storedOptions)
+		if err != nil {
+			return nil, fmt.Errorf("message %d: %w", i, err)
+		}
+		if first, ok := seen[msg.ID]; ok {
+			return nil, fmt.Errorf("message %d: %w: the same as message %d", i, ErrInvalidMessageID, first)
+		}
+		seen[msg.ID] = i
+		msgs[i], ids[i] = msg, msg.ID
+		if o.messageID != "" {
+			given = append(given, msg.ID)
+		}
+	}
+	if err := c.refuseConflicts(ctx, msgs, seen, given); err != nil {
+		return nil, err
+	}
+	duplicates, err := c.commits.CommitAll(ctx, msgs)
+	for range msgs {
+		c.count(ctx, kindReliable, err)
+	}
+	if err != nil {
+		return nil, c.translate(err)
+	}
+	for _, i := range duplicates {
+		if err := conflict(msgs[i], c.sameMessage(ctx, msgs[i])); err != nil {
+			return nil, fmt.Errorf("message %d (the others are stored): %w", i, c.translate(err))
+		}
+	}
+	return ids, nil
+}
+
+// refuseConflicts looks for ids that belong to other messages, before anything
+// is written. Only one that is stored at this very moment slips through.
+func (c *Client) refuseConflicts(ctx context.Context, msgs []*store.Message, index map[string]int, given []string) error {
+	if len(given) == 0 {
+		return nil
+	}
+	rows, err := c.core.Store.GetMany(ctx, given)
+	if err != nil {
+		return c.translate(err)
+	}
+	for _, row := range rows {
+		if i := index[row.ID]; !same(row, msgs[i]) {
+			return fmt.Errorf("message %d: %w: %q", i, ErrMessageIDConflict, row.ID)
+		}
+	}
+	return nil
+}
+
+// storedOptions are those of every send that stores a message.
+var storedOptions = []string{"WithSender", "WithMessageID", "WithRetryInterval"}
+
+// newReliable checks everything that can be checked before writing.
+func (c *Client) newReliable(ctx context.Context, userID string, payload any, opts []SendOption, allowed []string) (*store.Message, *sendOptions, error) {
+	if err := c.usable(ctx); err != nil {
+		return nil, nil, err
+	}
+	o, err := parseOptions(opts, allowed...)
+	if err != nil {
+		return nil, nil, err
+	}
+	raw, err := c.encodePayload(payload)
+	if err != nil {
+		return nil, nil, err
+	}
+	msg, err := c.newMessage(ctx, userID, wire.Reliable, raw, o)
+	return msg, o, err
+}
+
+func (c *Client) newMessage(ctx context.Context, userID string, kind wire.PushType, payload json.RawMessage, o *sendOptions) (*store.Message, error) {
+	limits, err := c.limits(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkUserID(userID, limits); err != nil {
+		return nil, err
+	}
+	if err := checkStored(limits, o); err != nil {
+		return nil, err
+	}
+	id := o.messageID
+	if id == "" {
+		fresh, err := uuid.NewV7()
+		if err != nil {
+			return nil, fmt.Errorf("message id: %w", err)
+		}
+		id = fresh.String()
+	}
+	now := c.core.Store.Now()
+	return &store.Message{
+		ID: id, SenderType: o.senderType, SenderID: o.senderID, UserID: userID, PushType: kind,
+		Payload: payload, Status: wire.Pending, Nonce: uuid.NewString(), RetryInterval: o.retryInterval,
+		CreatedAt: now, UpdatedAt: now,
+	}, nil
+}
+
+// sameMessage checks that the row that has the id of msg is the same message.
+func (c *Client) sameMessage(ctx context.Context, msg *store.Message) error {
+	row, err := c.core.Store.Get(ctx, msg.ID)
+	if err == nil && !same(row, msg) {
+		err = fmt.Errorf("%w: %q", ErrMessageIDConflict, msg.ID)
+	}
+	return err
+}
+
+func same(row, msg *store.Message) bool {
+	return row.UserID == msg.UserID && row.PushType == msg.PushType
+}
+
+// conflict says what it means that an id is taken by a row that cannot be
+// read: it equals another id in the table's collation, or its row is deleted.
+func conflict(msg *store.Message, err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("%w: %q", ErrMessageIDConflict, msg.ID)
+	}
+	return err
+}
