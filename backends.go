@@ -47,6 +47,12 @@ func openBackends(ctx context.Context, cfg Config, s *settings) (*backends, erro
 		brokerName: "rabbitmq at " + strings.Join(cfg.RabbitMQ.Addrs, ","),
 		release:    func() error { return nil },
 	}
+	if s.redis != nil {
+		b.busName = "redis (handed over)"
+	}
+	if s.db != nil {
+		b.storeName = "mysql (handed over)"
+	}
 	for _, key := range []string{cfg.AccessKey, cfg.SecondaryAccessKey} {
 		if key != "" {
 			b.accessKeys = append(b.accessKeys, key)

@@ -30,6 +30,9 @@ type CommandResult struct {
 // whether an answer came at the last moment.
 const lastLook = 500 * time.Millisecond
 
+// endMargin is how much before a deadline a backend may report that it passed.
+const endMargin = 10 * time.Millisecond
+
 // SendCommand stores a command for a user, has it delivered at least once, and
 // waits for the first answer of any of the user's devices.
 //
@@ -106,13 +109,16 @@ func (c *Client) sendCommand(ctx context.Context, userID, commandType string, da
 
 // commitCommand stores the command; its timeout bounds that, too.
 func (c *Client) commitCommand(ctx context.Context, msg *store.Message, timeout time.Duration) (duplicate bool, err error) {
-	bounded, cancel := context.WithTimeout(ctx, timeout)
+	end := time.Now().Add(timeout)
+	bounded, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	duplicate, err = c.commits.Commit(bounded, msg)
 	if err == nil && duplicate {
 		err = conflict(msg, c.sameMessage(bounded, msg))
 	}
-	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+	// A backend may notice the end of bounded a moment before bounded does.
+	ended := bounded.Err() != nil || errors.Is(err, context.DeadlineExceeded) && time.Until(end) < endMargin
+	if err != nil && ended && ctx.Err() == nil {
 		// The text keeps what it was waiting for, but not DeadlineExceeded:
 		// that would say that the caller's ctx ended.
 		return false, fmt.Errorf("%w before it was stored: %s", ErrCommandTimeout, err.Error())

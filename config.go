@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -198,6 +199,10 @@ type problems []ConfigProblem
 
 func (p *problems) add(name, problem string) {
 	*p = append(*p, ConfigProblem{Name: name, Problem: problem})
+}
+
+func (p *problems) has(name string) bool {
+	return slices.ContainsFunc(*p, func(known ConfigProblem) bool { return known.Name == name })
 }
 
 func (p *problems) check(name string, ok bool, problem string) {

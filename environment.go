@@ -66,7 +66,10 @@ type environment struct {
 
 // LoadConfig reads the MSG_* variables. Its error is a *ConfigError that names
 // every missing or bad variable at once, and holds no secret.
-func LoadConfig() (Config, error) {
+func LoadConfig() (Config, error) { return loadConfig(&settings{}) }
+
+// loadConfig does not ask for what options of New hand over.
+func loadConfig(s *settings) (Config, error) {
 	var e environment
 	var v problems
 	if err := env.Parse(&e); err != nil {
@@ -79,7 +82,7 @@ func LoadConfig() (Config, error) {
 		broken[p.Name] = true
 	}
 	var invalid *ConfigError
-	if errors.As(cfg.withDefaults().validate(&settings{}), &invalid) {
+	if errors.As(cfg.withDefaults().validate(s), &invalid) {
 		for _, p := range invalid.Problems {
 			p.Name = e.source(p.Name)
 			v.check(p.Name, broken[p.Name], p.Problem)
@@ -103,11 +106,12 @@ func (e *environment) source(name string) string {
 	}
 }
 
-// FromEnv is New with the configuration of LoadConfig.
+// FromEnv is New with the configuration of LoadConfig. The variables of a
+// backend whose connection pool an option hands over are not needed.
 func FromEnv(ctx context.Context, opts ...Option) (*Client, error) {
-	cfg, err := LoadConfig()
+	cfg, err := loadConfig(newSettings(opts))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	return New(ctx, cfg, opts...)
 }
@@ -118,7 +122,7 @@ func (e *environment) config(v *problems) Config {
 		number *int
 	}{{"MSG_REDIS_PORT", &e.RedisPort}, {"MSG_MYSQL_PORT", &e.MySQLPort}, {"MSG_RABBITMQ_PORT", &e.RabbitMQPort}} {
 		if *port.number < 1 || *port.number > 65535 {
-			v.add(port.name, "is not between 1 and 65535")
+			v.check(port.name, v.has(port.name), "is not between 1 and 65535")
 			*port.number = 1 // do not complain twice
 		}
 	}

@@ -39,7 +39,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -86,13 +85,7 @@ func New(ctx context.Context, cfg Config, opts ...Option) (*Client, error) {
 	if ctx == nil {
 		return nil, fmt.Errorf("gateway: new client: %w", ErrNilContext)
 	}
-	s := &settings{logger: slog.New(slog.DiscardHandler)}
-	for _, opt := range opts {
-		opt(s)
-	}
-	if s.logger == nil {
-		s.logger = slog.New(slog.DiscardHandler)
-	}
+	s := newSettings(opts)
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(s); err != nil {
 		return nil, fmt.Errorf("gateway: new client: %w", err)

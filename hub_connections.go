@@ -20,7 +20,7 @@ const (
 	PermissionSendToGroup Permission = "sendToGroup"
 )
 
-// ErrInvalidPermission: the permission is none of the two.
+// ErrInvalidPermission is the error for a permission that is none of the two.
 var ErrInvalidPermission = argument("bad permission")
 
 // ConnectionExists reports whether the hub has this connection. One that broke

@@ -23,6 +23,17 @@ type settings struct {
 	db     *sql.DB
 }
 
+func newSettings(opts []Option) *settings {
+	s := &settings{}
+	for _, opt := range opts {
+		opt(s)
+	}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	return s
+}
+
 // WithLogger sets where the client, and the nodes on it, log. The default, and
 // nil, log nothing. Log lines hold message, user and connection ids, never
 // payloads, tokens or passwords.

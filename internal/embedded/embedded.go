@@ -90,7 +90,7 @@ func acquire(dir string, log *slog.Logger) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec // the caller names the folder
 		return nil, fmt.Errorf("embedded folder: %w", err)
 	}
 	// Two names of one folder are one folder.
@@ -124,7 +124,7 @@ func (in *instance) release() error {
 	delete(instances, in.dir)
 	err := in.lock.Unlock()
 	if in.temporary {
-		err = errors.Join(err, os.RemoveAll(in.dir))
+		err = errors.Join(err, os.RemoveAll(in.dir)) //nolint:gosec // the folder that acquire made
 	}
 	return err
 }

@@ -156,9 +156,11 @@ func Audience(hub, host, prefix string, endpoints []string) func(string) bool {
 			}
 		}
 	}
+	delete(accepted, "") // of a host or an endpoint that makes no URL
 	return func(audience string) bool { return accepted[normalise(audience)] }
 }
 
+// normalise returns "" for what is no URL.
 func normalise(raw string) string {
 	u, err := url.Parse(strings.ToLower(raw))
 	if err != nil {

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,8 +47,8 @@ func WrapText(s string) json.RawMessage {
 
 // WrapBinary returns the JSON form of a binary payload.
 func WrapBinary(b []byte) json.RawMessage {
-	quoted, _ := json.Marshal(b) // byte slices always encode, as base64
-	return append(append([]byte(binaryKey), quoted...), '}')
+	raw := append([]byte(binaryKey), '"')
+	return append(base64.StdEncoding.AppendEncode(raw, b), '"', '}')
 }
 
 // Unwrap returns the inner JSON string of a wrapped payload and its type, or
@@ -65,18 +66,22 @@ func Unwrap(payload json.RawMessage) (json.RawMessage, PayloadType) {
 	}
 	if inner, ok := wrapped["$text"]; ok {
 		var s string
-		if json.Unmarshal(inner, &s) == nil {
+		if isString(inner) && json.Unmarshal(inner, &s) == nil {
 			return inner, Text
 		}
 	}
 	if inner, ok := wrapped["$binary"]; ok {
 		var b []byte
-		if json.Unmarshal(inner, &b) == nil && string(inner) != "null" {
+		if isString(inner) && json.Unmarshal(inner, &b) == nil {
 			return inner, Binary
 		}
 	}
 	return payload, JSON
 }
+
+// isString tells a JSON string from null, which decodes into anything, and from
+// an array of numbers, which decodes into bytes.
+func isString(inner json.RawMessage) bool { return len(inner) > 0 && inner[0] == '"' }
 
 // Sender says who sent a message.
 type Sender struct {

@@ -1,0 +1,29 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+
+	"github.com/message-gateway/gateway"
+)
+
+// Call decodes the answer into a type. Nobody is connected here, so that it
+// fails at once.
+func ExampleCall() {
+	ctx := context.Background()
+	client, err := gateway.New(ctx, gateway.Embedded(""))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+
+	type canvas struct {
+		ID string `json:"id"`
+	}
+	created, err := gateway.Call[canvas](ctx, client, "user_123", "CLIENT_SERVER:CREATE_CANVAS", map[string]int{"width": 100},
+		gateway.FailIfOffline())
+	fmt.Printf("%q %v\n", created.ID, errors.Is(err, gateway.ErrUserOffline))
+	// Output: "" true
+}

@@ -1,0 +1,301 @@
+package outbound
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/message-gateway/gateway/internal/broker"
+	"github.com/message-gateway/gateway/internal/bus"
+	"github.com/message-gateway/gateway/internal/core"
+	"github.com/message-gateway/gateway/internal/store"
+	"github.com/message-gateway/gateway/internal/telemetry"
+	"github.com/message-gateway/gateway/internal/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeBackend is bus, store and broker in one, which can be made to fail and
+// to hang.
+type fakeBackend struct {
+	bus.Bus
+	store.Store
+	broker.Broker
+
+	mu        sync.Mutex
+	seq       int64
+	failing   map[string]error                  // draws of these users fail
+	insert    func(msgs []*store.Message) []int // the duplicates
+	reject    map[string]bool                   // rows with these ids are rejected
+	publish   func(ctx context.Context) error   // before the hints go out
+	receivers int64                             // of each hint
+	notify    func(broker.Notification) error   // instead of the broker
+	published []string                          // channels
+	noticed   []broker.Notification             // confirmed
+	inserted  []string                          // ids
+}
+
+// Close and Ping are those of all three.
+func (f *fakeBackend) Close() error { return nil }
+
+func (f *fakeBackend) Ping(context.Context) error { return nil }
+
+func (f *fakeBackend) Epoch() uint64 { return 1 }
+
+func (f *fakeBackend) NextSeqs(_ context.Context, reqs []bus.SeqRequest) ([]int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	seqs, failed := make([]int64, len(reqs)), make([]error, len(reqs))
+	var partial error
+	for i, r := range reqs {
+		if failed[i] = f.failing[r.UserID]; failed[i] != nil {
+			partial = &bus.SeqError{Errs: failed}
+			continue
+		}
+		f.seq++
+		seqs[i] = f.seq
+	}
+	return seqs, partial
+}
+
+func (f *fakeBackend) MaxSeqs(context.Context, []string) (map[string]int64, error) { return nil, nil }
+
+func (f *fakeBackend) Insert(_ context.Context, msgs []*store.Message) ([]int, error) {
+	f.mu.Lock()
+	insert := f.insert
+	f.mu.Unlock()
+	for _, msg := range msgs {
+		if f.reject[msg.ID] {
+			return nil, fmt.Errorf("%w: %s", store.ErrRejected, msg.ID)
+		}
+	}
+	var duplicates []int
+	if insert != nil {
+		duplicates = insert(msgs)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, msg := range msgs {
+		f.inserted = append(f.inserted, msg.ID)
+	}
+	return duplicates, nil
+}
+
+func (f *fakeBackend) Publish(ctx context.Context, pubs []bus.Publication) ([]int64, error) {
+	if f.publish != nil {
+		if err := f.publish(ctx); err != nil {
+			return nil, err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	receivers := make([]int64, len(pubs))
+	for i, pub := range pubs {
+		f.published = append(f.published, pub.Channel)
+		receivers[i] = f.receivers
+	}
+	return receivers, nil
+}
+
+func (f *fakeBackend) Notify(_ context.Context, n broker.Notification) error {
+	if f.notify != nil {
+		if err := f.notify(n); err != nil {
+			return err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.noticed = append(f.noticed, n)
+	return nil
+}
+
+func newCore(t testing.TB, f *fakeBackend) *core.Core {
+	t.Helper()
+	metrics, err := telemetry.New(nil)
+	require.NoError(t, err)
+	return &core.Core{
+		Bus: f, Store: f, Broker: f, Metrics: metrics, Log: slog.New(slog.DiscardHandler),
+		BusName: "redis at r:1", StoreName: "mysql at m:1", BrokerName: "rabbitmq at q:1",
+	}
+}
+
+func message(id, userID string) *store.Message {
+	return &store.Message{ID: id, UserID: userID, PushType: wire.Reliable, Payload: []byte(`1`)}
+}
+
+func newCommitter(t testing.TB, f *fakeBackend) (*Committer, *Hinter) {
+	t.Helper()
+	c := newCore(t, f)
+	h := NewHinter(c)
+	k := NewCommitter(c, h)
+	t.Cleanup(func() {
+		k.Close(time.Minute)
+		h.Close(time.Minute)
+	})
+	return k, h
+}
+
+// The flush goes on after its caller has left, and finds a duplicate then.
+func TestCallerThatLeavesDuringTheFlush(t *testing.T) {
+	t.Parallel()
+	entered, leave := make(chan struct{}), make(chan struct{})
+	f := &fakeBackend{insert: func(msgs []*store.Message) []int {
+		close(entered)
+		<-leave
+		return []int{0}
+	}}
+	k, _ := newCommitter(t, f)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		duplicate, err := k.Commit(ctx, message("a", "u"))
+		assert.False(t, duplicate)
+		done <- err
+	}()
+	<-entered
+	cancel()
+	err := <-done
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, "mysql at m:1")
+	require.ErrorContains(t, err, "may or may not be stored")
+	close(leave)
+}
+
+func TestOneBadMessageDoesNotSpoilTheOthers(t *testing.T) {
+	t.Parallel()
+	f := &fakeBackend{reject: map[string]bool{"bad": true}, failing: map[string]error{"broken": errors.New("WRONGTYPE")}}
+	k, _ := newCommitter(t, f)
+	hold := make(chan struct{})
+	first := make(chan struct{}, commitParallel)
+	f.insert = func([]*store.Message) []int { first <- struct{}{}; <-hold; return nil }
+	var wg sync.WaitGroup
+	for i := range commitParallel { // so that what follows goes together
+		wg.Go(func() {
+			_, err := k.Commit(t.Context(), message(fmt.Sprint("first", i), "u"))
+			assert.NoError(t, err)
+		})
+		<-first
+	}
+	f.mu.Lock()
+	f.insert = nil
+	f.mu.Unlock()
+	errs := make([]error, 6)
+	for i, msg := range []*store.Message{
+		message("1", "u"), message("bad", "u"), message("2", "broken"), message("3", "v"), message("4", "broken"), message("5", "u"),
+	} {
+		wg.Go(func() { _, errs[i] = k.Commit(t.Context(), msg) })
+	}
+	require.Eventually(t, func() bool { return k.group.Waiting() == 6 }, 10*time.Second, time.Millisecond)
+	close(hold)
+	wg.Wait()
+	for _, i := range []int{0, 3, 5} {
+		require.NoError(t, errs[i])
+	}
+	require.ErrorIs(t, errs[1], store.ErrRejected)
+	for _, i := range []int{2, 4} {
+		require.ErrorContains(t, errs[i], "redis at r:1")
+		require.ErrorContains(t, errs[i], "WRONGTYPE")
+	}
+	require.ElementsMatch(t, []string{"first0", "first1", "first2", "first3", "1", "3", "5"}, f.inserted)
+}
+
+func TestCloseWaitsForHintsOnTheirWay(t *testing.T) {
+	t.Parallel()
+	publishing, release := make(chan struct{}), make(chan struct{})
+	notifying := make(chan struct{})
+	f := &fakeBackend{}
+	f.publish = func(ctx context.Context) error {
+		close(publishing)
+		<-release
+		return ctx.Err()
+	}
+	f.notify = func(broker.Notification) error { close(notifying); <-release; return nil }
+	h := NewHinter(newCore(t, f))
+	h.Tell(message("a", "u"))
+	<-publishing
+	closed := make(chan struct{})
+	go func() { h.Close(time.Minute); close(closed) }()
+	release <- struct{}{}
+	<-notifying
+	select {
+	case <-closed:
+		t.Fatal("closed before the notification was out")
+	default:
+	}
+	release <- struct{}{}
+	<-closed
+	require.Equal(t, []string{"deliver:user:u"}, f.published)
+	require.Equal(t, []broker.Notification{{MessageID: "a"}}, f.noticed)
+	h.Tell(message("b", "u"))
+	require.Empty(t, h.queue, "nothing is taken after Close")
+}
+
+func TestCloseOfTheHinterIsBounded(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	f := &fakeBackend{publish: func(ctx context.Context) error { <-ctx.Done(); close(release); return ctx.Err() }}
+	h := NewHinter(newCore(t, f))
+	h.Tell(message("a", "u"))
+	began := time.Now()
+	h.Close(50 * time.Millisecond)
+	<-release
+	require.Less(t, time.Since(began), 4*time.Second)
+}
+
+func TestNotificationOnlyWhereNobodyWasReached(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		receivers int64
+		err       error
+		want      int
+	}{
+		"reached": {1, nil, 0}, "nobody": {0, nil, 1}, "unknown": {-1, nil, 1}, "bus down": {0, errors.New("down"), 1},
+	} {
+		f := &fakeBackend{receivers: c.receivers, publish: func(context.Context) error { return c.err }}
+		h := NewHinter(newCore(t, f))
+		msg := message("a", "u")
+		msg.PushType, msg.RequestID, msg.ResponseQueue = wire.Command, "r", "q"
+		msg.Payload = []byte(`{"type":"T","data":1}`)
+		h.Tell(msg)
+		h.Close(time.Minute)
+		require.Len(t, f.noticed, c.want, name)
+		if c.want > 0 {
+			require.Equal(t, broker.Notification{MessageID: "a", ReplyTo: "q", CorrelationID: "r"}, f.noticed[0], name)
+		}
+	}
+}
+
+func TestAMessageThatCannotBeEncodedDoesNotStopTheOthers(t *testing.T) {
+	t.Parallel()
+	f := &fakeBackend{receivers: 1}
+	h := NewHinter(newCore(t, f))
+	bad := message("bad", "u")
+	bad.Payload = []byte(`not JSON`)
+	h.Tell(bad)
+	h.Tell(message("good", "v"))
+	h.Close(time.Minute)
+	require.Equal(t, []string{"deliver:user:v"}, f.published)
+}
+
+func TestPublisherSaysWhatItWaitedFor(t *testing.T) {
+	t.Parallel()
+	f := &fakeBackend{publish: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
+	p := NewPublisher(newCore(t, f))
+	defer p.Close(time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err := p.Publish(ctx, bus.Publication{Channel: "c"})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	// The flush, whose deadline it is too, may be the first to end.
+	if ctx.Err() != nil {
+		require.ErrorContains(t, err, "redis at r:1")
+	}
+}

@@ -1,0 +1,245 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+var at = time.Date(2026, 11, 21, 21, 0, 0, 999_999, time.FixedZone("", 3600))
+
+func TestReliableEnvelopeIsThatOfTheDesign(t *testing.T) {
+	t.Parallel()
+	e := Envelope{Type: Reliable, ID: "m1", Seq: 7, Payload: json.RawMessage(`{"a":"<&>"}`), Sender: Sender{Type: "server", ID: "backend_1"}, SentAt: at}
+	for _, c := range []struct {
+		name    string
+		change  func(*Envelope)
+		payload string
+	}{
+		{"json", func(*Envelope) {}, `"payload":{"a":"<&>"}`},
+		{"none", func(e *Envelope) { e.Payload = nil }, `"payload":null`},
+		{"text", func(e *Envelope) { e.Payload = WrapText("<hi>") }, `"payload":"\u003chi\u003e","payloadType":"text"`},
+		{"binary", func(e *Envelope) { e.Payload = WrapBinary([]byte{1}) }, `"payload":"AQ==","payloadType":"binary"`},
+	} {
+		e := e
+		c.change(&e)
+		got, err := e.Encode()
+		require.NoError(t, err)
+		want := `{"kind":"reliable","id":"m1","seq":7,` + c.payload + `,"sender":{"type":"server","id":"backend_1"},"sentAt":"2026-11-21T20:00:00.000Z"}`
+		assert.JSONEq(t, want, string(got), c.name)
+	}
+	got, err := e.Encode()
+	require.NoError(t, err)
+	require.Contains(t, string(got), `"payload":{"a":"<&>"}`, "payloads are not escaped")
+	bare, err := (&Envelope{Type: Reliable, ID: "m1"}).Encode()
+	require.NoError(t, err)
+	require.JSONEq(t, `{"kind":"reliable","id":"m1","payload":null,"sender":{}}`, string(bare))
+}
+
+func TestCommandEnvelopeIsThatOfTheDesign(t *testing.T) {
+	t.Parallel()
+	e := Envelope{
+		Type: Command, ID: "m1", RequestID: "r1", Payload: json.RawMessage(`{"data":{"x":1},"type":"CLIENT_SERVER:CREATE_CANVAS","more":0}`),
+		ExpiresAt: at,
+	}
+	got, err := e.Encode()
+	require.NoError(t, err)
+	require.JSONEq(t, `{"kind":"command","id":"m1","requestId":"r1","type":"CLIENT_SERVER:CREATE_CANVAS","data":{"x":1},"sender":{},"expiresAt":"2026-11-21T20:00:00.000Z"}`, string(got))
+	e.Payload = json.RawMessage(`{"type":"T","data":{"$text":"hi"}}`)
+	got, err = e.Encode()
+	require.NoError(t, err)
+	require.JSONEq(t, `{"kind":"command","id":"m1","requestId":"r1","type":"T","data":"hi","dataType":"text","sender":{},"expiresAt":"2026-11-21T20:00:00.000Z"}`, string(got))
+	e.Payload = json.RawMessage(`{"type":"T"}`)
+	got, err = e.Encode()
+	require.NoError(t, err)
+	require.Contains(t, string(got), `"data":null`)
+	for _, bad := range []string{``, `[]`, `"x"`, `{"type":1}`} {
+		e.Payload = json.RawMessage(bad)
+		_, err = e.Encode()
+		require.Error(t, err, bad)
+	}
+}
+
+func TestUnwrap(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]struct {
+		inner string
+		kind  PayloadType
+	}{
+		`{"$text":"a"}`:                {`"a"`, Text},
+		" {\n\"$text\" : \"a\" } ":     {`"a"`, Text},
+		`{"$binary":"AQI="}`:           {`"AQI="`, Binary},
+		`{"$binary":""}`:               {`""`, Binary},
+		`{"$text":1}`:                  {`{"$text":1}`, JSON},
+		`{"$text":null}`:               {`{"$text":null}`, JSON},
+		`{"$binary":null}`:             {`{"$binary":null}`, JSON},
+		`{"$binary":"?"}`:              {`{"$binary":"?"}`, JSON},
+		`{"$binary":[1]}`:              {`{"$binary":[1]}`, JSON},
+		`{"$text":"a","b":1}`:          {`{"$text":"a","b":1}`, JSON},
+		`{"$text":"a","$binary":"AQ"}`: {`{"$text":"a","$binary":"AQ"}`, JSON},
+		`{"$other":"a"}`:               {`{"$other":"a"}`, JSON},
+		`{"a":{"$text":"a"}}`:          {`{"a":{"$text":"a"}}`, JSON},
+		`"$text"`:                      {`"$text"`, JSON},
+		`{}`:                           {`{}`, JSON},
+		`{"$text":"a"`:                 {`{"$text":"a"`, JSON},
+		``:                             {``, JSON},
+	} {
+		inner, kind := Unwrap(json.RawMessage(in))
+		assert.Equal(t, want.kind, kind, in)
+		assert.Equal(t, want.inner, string(inner), in)
+	}
+}
+
+func TestWrapRoundTrip(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		s := rapid.String().Draw(t, "text")
+		inner, kind := Unwrap(WrapText(s))
+		require.Equal(t, Text, kind)
+		var got string
+		require.NoError(t, json.Unmarshal(inner, &got))
+		require.Equal(t, s, got)
+
+		b := rapid.SliceOf(rapid.Byte()).Draw(t, "bytes")
+		inner, kind = Unwrap(WrapBinary(b))
+		require.Equal(t, Binary, kind)
+		require.Equal(t, `"`+base64.StdEncoding.EncodeToString(b)+`"`, string(inner))
+	})
+	inner, kind := Unwrap(WrapBinary(nil))
+	require.Equal(t, Binary, kind, "no bytes are bytes")
+	require.Equal(t, `""`, string(inner))
+	inner, kind = Unwrap(WrapText("\xff"))
+	require.Equal(t, Text, kind)
+	require.Equal(t, `"\ufffd"`, string(inner))
+}
+
+func TestHintRoundTrip(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		h := &Hint{
+			ID: rapid.StringMatching(`.+`).Draw(t, "id"), Type: rapid.SampledFrom([]PushType{Reliable, Command}).Draw(t, "type"),
+			Seq: rapid.Int64().Draw(t, "seq"), RequestID: rapid.StringMatching(`[a-z\n"]*`).Draw(t, "request"),
+			ResponseQueue: rapid.StringMatching(`.*`).Draw(t, "queue"), RetryInterval: time.Duration(rapid.Int64().Draw(t, "retry")),
+			ExpiresAt: rapid.Int64().Draw(t, "expires"), Envelope: json.RawMessage("{\n\"a\":\n1}"),
+		}
+		got, err := DecodeHint(h.Encode())
+		require.NoError(t, err)
+		require.Equal(t, h, got)
+	})
+	require.True(t, (&Hint{}).Expiry().IsZero())
+	require.Equal(t, time.UnixMicro(5), (&Hint{ExpiresAt: 5}).Expiry())
+	encoded := (&Hint{ID: "x", Type: Reliable, Envelope: json.RawMessage(`{}`)}).Encode()
+	h, err := DecodeHint(encoded)
+	require.NoError(t, err)
+	encoded[len(encoded)-1] = 'x'
+	require.Equal(t, `{}`, string(h.Envelope), "the envelope is a copy")
+}
+
+func TestDecodeHintRefuses(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{
+		``, "\n", `{}`, "{}\n{}", `{"id":"x","k":1}`, "{\"id\":\"x\",\"k\":1}\n", "{\"id\":\"x\",\"k\":3}\n{}", "{\"id\":\"x\"}\n{}",
+		"{\"id\":\"\",\"k\":1}\n{}", "{\"id\":1,\"k\":1}\n{}", "{\"id\":\"x\",\"k\":1}\nnot", "[]\n{}",
+	} {
+		_, err := DecodeHint([]byte(bad))
+		assert.ErrorIs(t, err, errHint, bad)
+	}
+}
+
+func TestParseDeviceError(t *testing.T) {
+	t.Parallel()
+	for _, e := range []DeviceError{{}, {Code: "Busy", Message: "later"}, {Code: "<\">", Message: "\u2028"}} {
+		got, ok := ParseDeviceError(e.Encode())
+		require.True(t, ok)
+		require.Equal(t, e, got)
+	}
+	for _, other := range []string{
+		``, `null`, `{}`, `[]`, `"error"`, `{"error":null}`, `{"error":"x"}`, `{"error":{}}`, `{"error":{"code":"x"}}`,
+		`{"error":{"code":"x","message":1}}`, `{"error":{"code":"x","message":null}}`, `{"error":{"code":null,"message":"x"}}`,
+		`{"error":{"code":"x","message":"y","more":"z"}}`, `{"error":{"code":"x","message":"y"},"more":1}`,
+		`{"Error":{"code":"x","message":"y"}}`, `{"error":{"Code":"x","Message":"y"}}`, `{"error":{"code":"x","message":"y"}`,
+	} {
+		_, ok := ParseDeviceError(json.RawMessage(other))
+		assert.False(t, ok, other)
+	}
+}
+
+func TestNames(t *testing.T) {
+	t.Parallel()
+	var n Names
+	require.Equal(t, "realtime:user:a", n.Realtime("a"))
+	require.Equal(t, "deliver:user:a", n.Deliver("a"))
+	require.Equal(t, "seq:user:a", n.Seq("a"))
+	require.Equal(t, "ws.message.direct.exchange", n.Exchange())
+	n = Names{RedisPrefix: "p:", RabbitPrefix: "q."}
+	require.Equal(t, "p:realtime:user:a", n.RealtimePrefix()+"a")
+	require.Equal(t, "p:deliver:user:a", n.DeliverPrefix()+"a")
+	require.Equal(t, "p:seq:user:a", n.Seq("a"))
+	require.Equal(t, "p:gateway:lock:x", n.Lock("x"))
+	require.Equal(t, "q.ws.message.direct.exchange", n.Exchange())
+	require.Equal(t, "q.ws.message.gateway.node", n.NotificationQueue())
+	require.Equal(t, "q.ws.message.gateway.reply.x", n.ReplyQueue("x"))
+	for status, unfinished := range map[Status]bool{Pending: true, Delivering: true, RequestDelivered: true, Finished: false, TimedOut: false, "": false} {
+		require.Equal(t, unfinished, status.Unfinished())
+	}
+	require.Equal(t, []string{"json", "text", "binary"}, []string{JSON.String(), Text.String(), Binary.String()})
+}
+
+func FuzzDecodeHint(f *testing.F) {
+	f.Add((&Hint{ID: "x", Type: Command, Seq: 1, RequestID: "r", ResponseQueue: "q", ExpiresAt: 1, Envelope: json.RawMessage(`{"a":1}`)}).Encode())
+	f.Add([]byte("{\"id\":\"x\",\"k\":1}\n{}"))
+	f.Add([]byte("\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		before := bytes.Clone(b)
+		h, err := DecodeHint(b)
+		require.Equal(t, before, b)
+		if err != nil {
+			require.Nil(t, h)
+			return
+		}
+		require.NotEmpty(t, h.ID)
+		again, err := DecodeHint(h.Encode())
+		require.NoError(t, err)
+		require.Equal(t, h, again)
+	})
+}
+
+func FuzzUnwrap(f *testing.F) {
+	for _, seed := range []string{`{"$text":"a"}`, `{"$binary":"AQ=="}`, `{"$binary":null}`, `{"$text":"a","$text":"b"}`, `{"\u0024text":"a"}`, ``, `1`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		inner, kind := Unwrap(b)
+		if kind == JSON {
+			require.Equal(t, string(b), string(inner))
+			return
+		}
+		var s string
+		require.NoError(t, json.Unmarshal(inner, &s))
+		if kind == Binary {
+			_, err := base64.StdEncoding.DecodeString(s)
+			require.NoError(t, err)
+		}
+	})
+}
+
+func FuzzParseDeviceError(f *testing.F) {
+	f.Add([]byte(DeviceError{Code: "a", Message: "b"}.Encode()))
+	f.Add([]byte(`{"error":{"code":"a","message":null}}`))
+	f.Add([]byte(`{"error":{"code":"a","code":"b","message":"c"}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, ok := ParseDeviceError(b)
+		if !ok {
+			return
+		}
+		again, ok := ParseDeviceError(e.Encode())
+		require.True(t, ok)
+		require.Equal(t, e, again)
+	})
+}

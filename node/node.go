@@ -1,0 +1,269 @@
+// Package node holds the WebSocket connections of users' devices and speaks
+// the Azure Web PubSub client protocol with them, so that its official clients
+// connect unchanged.
+//
+// A [Node] is an http.Handler:
+//
+//	n, err := node.New(client, node.Options{})
+//	mux.Handle("/client/", n)
+//	...
+//	err = n.Shutdown(ctx) // before client.Close
+//
+// It delivers what clients send to its users: realtime messages to every
+// connection, reliable messages and commands to the connections with a PubSub
+// subprotocol, until a device acknowledges them. Several nodes on the same
+// backends share nothing else, and need to know nothing of each other.
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/message-gateway/gateway"
+	"github.com/message-gateway/gateway/internal/bus"
+	"github.com/message-gateway/gateway/internal/control"
+	"github.com/message-gateway/gateway/internal/core"
+	"github.com/message-gateway/gateway/internal/lifecycle"
+	"github.com/message-gateway/gateway/internal/outbound"
+)
+
+// errStopped drops the connections that outlast Shutdown.
+var errStopped = errors.New("node is shut down")
+
+// Node is an http.Handler that holds devices. All methods may be called from
+// several goroutines.
+type Node struct {
+	core *core.Core
+	opts Options
+	id   string
+
+	listener bus.Listener
+	topics   topics
+	users    users
+	sessions sessions
+	sockets  sockets
+	states   *states
+	answers  *answers
+	retries  *retries
+	hubs     hubs
+	// publisher sends what devices send to groups; caller asks other nodes for
+	// connections; calls are those that this node is asked.
+	publisher *outbound.Publisher
+	caller    *control.Caller
+	calls     chan hubCall
+	// reconnectionKeys sign reconnection tokens, the first one new ones.
+	reconnectionKeys [][]byte
+	work             *lifecycle.Group
+	// gap asks for a round over the connected users at once.
+	gap chan struct{}
+
+	// serving counts handshakes and connections; Shutdown waits for it.
+	serving  sync.WaitGroup
+	mu       sync.Mutex
+	closing  bool
+	handover bool // there are other nodes
+	count    atomic.Int64
+	shutdown sync.Once
+	done     chan struct{}
+	// shutdownErr may be read once done is closed.
+	shutdownErr error
+}
+
+// startTimeout bounds New.
+const startTimeout = 10 * time.Second
+
+// New starts a node on the backends of client, which must outlive it. When it
+// returns, within ten seconds, its consumer of RabbitMQ notifications runs.
+func New(client *gateway.Client, opts Options) (*Node, error) {
+	c := core.Of(client)
+	if c == nil {
+		return nil, errors.New("node: client is nil")
+	}
+	if err := opts.validate(); err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	if opts.Authenticator == nil && len(c.AccessKeys) == 0 {
+		return nil, fmt.Errorf("node: without an Authenticator tokens must be checked: %w", gateway.ErrNoAccessKey)
+	}
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails, see crypto/rand
+	n := &Node{
+		core: c, opts: opts.withDefaults(), id: hex.EncodeToString(id[:]),
+		work: lifecycle.New(context.Background()), gap: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	n.states = newStates(c)
+	n.answers = newAnswers(c)
+	n.retries = newRetries()
+	n.publisher = outbound.NewPublisher(c)
+	n.caller = control.NewCaller(c.Bus, c.Names)
+	n.calls = make(chan hubCall, maxCalls)
+	n.reconnectionKeys = reconnectionKeys(c.AccessKeys)
+	n.listener = c.Bus.Listen(n.receive, n.missed)
+	n.topics.listener = n.listener
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	if err := n.consumeNotifications(ctx); err != nil {
+		n.stop()
+		return nil, fmt.Errorf("node: %s: %w", c.BrokerName, err)
+	}
+	if err := n.topics.acquire(ctx, channel{c.Names.Nodes(), true}); err != nil {
+		n.stop()
+		return nil, fmt.Errorf("node: %s: %w", c.BusName, err)
+	}
+	for range callWorkers {
+		n.work.Go(n.runCalls)
+	}
+	n.work.Go(n.runRetries)
+	n.work.Go(n.runRounds)
+	n.work.Go(n.runKeepAlive)
+	n.work.Go(n.runJanitor)
+	return n, nil
+}
+
+// ServeHTTP accepts devices under any path that ends in /client/hubs/{hub}, or
+// in /client with the query parameter hub. It answers everything else with an
+// HTTP error.
+func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !n.enter() {
+		refuse(w, http.StatusServiceUnavailable, "node is shutting down")
+		return
+	}
+	defer n.serving.Done()
+	n.handshake(w, r)
+}
+
+// enter counts one more user of the node, unless it is shutting down.
+func (n *Node) enter() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closing {
+		return false
+	}
+	n.serving.Add(1)
+	return true
+}
+
+// spawn runs f in a goroutine that Shutdown waits for. During Shutdown it does
+// not run: every session is ended then anyway.
+func (n *Node) spawn(f func()) {
+	if !n.enter() {
+		return
+	}
+	go func() {
+		defer n.serving.Done()
+		f()
+	}()
+}
+
+// Connections is the number of live connections on this node, those among them
+// whose handshake is under way.
+func (n *Node) Connections() int { return int(n.count.Load()) }
+
+// Shutdown tells every device that the node goes away and closes its
+// connection (1001, which makes official clients connect elsewhere). If there
+// are other nodes, it waits, for Options.HandoverTimeout at most, until the
+// reliable connections have been recovered there. Then it waits for running
+// handlers, and writes the states that devices have acknowledged. It
+// returns nil when all of that is done, or ctx's error when ctx ends first:
+// the rest is then cut off, and what was not written is delivered again by
+// another node. New handshakes are refused with 503 meanwhile. Call it before
+// closing the client; a second call waits for the first and returns the same.
+func (n *Node) Shutdown(ctx context.Context) error {
+	n.shutdown.Do(func() {
+		defer close(n.done)
+		n.shutdownErr = n.doShutdown(ctx)
+	})
+	select {
+	case <-n.done:
+		return n.shutdownErr
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// cutOff is how long Shutdown waits after its ctx ended for what it cut off.
+const cutOff = time.Second
+
+func (n *Node) doShutdown(ctx context.Context) error {
+	others := n.others(ctx)
+	n.mu.Lock()
+	n.closing, n.handover = true, others
+	n.mu.Unlock()
+
+	n.sessions.eachAtOnce(func(s *session) { s.goAway() })
+	n.awaitHandover(ctx)
+	drained := make(chan struct{})
+	go func() {
+		n.serving.Wait()
+		close(drained)
+	}()
+	var err error
+	select {
+	case <-drained:
+	case <-ctx.Done():
+		err = ctx.Err()
+		n.sockets.abort()
+		select {
+		case <-drained:
+		case <-time.After(cutOff):
+			n.core.Log.Error("a hook does not end with its ctx, the node goes without it")
+		}
+	}
+	n.sessions.eachAtOnce(func(s *session) { s.end(shutdownText) })
+	n.states.drain(ctx)
+	n.stop()
+	return err
+}
+
+// others reports whether another node could take connections over.
+func (n *Node) others(ctx context.Context) bool {
+	bounded, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	counts, err := n.core.Bus.Subscribers(bounded, true, []string{n.core.Names.Nodes()})
+	return err == nil && counts[0] > 1
+}
+
+// handsOver reports whether connections may move to another node while this
+// one shuts down.
+func (n *Node) handsOver() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.closing && n.handover
+}
+
+// awaitHandover gives devices the time to recover on another node.
+func (n *Node) awaitHandover(ctx context.Context) {
+	if !n.handsOver() {
+		return
+	}
+	timeout := time.NewTimer(n.opts.HandoverTimeout)
+	defer timeout.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for n.Connections() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timeout.C:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// stop ends what New started.
+func (n *Node) stop() {
+	n.work.Stop()
+	n.caller.Close()
+	n.publisher.Close(answerDrain)
+	_ = n.listener.Close() // its only error is that it is closed already
+	n.answers.stop()
+	n.states.stop()
+}

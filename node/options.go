@@ -1,0 +1,210 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// Options say how a node behaves. The zero value is a working node that checks
+// client access tokens. Zero means the default in every field.
+type Options struct {
+	// Authenticator, if not nil, decides who connects, instead of client
+	// access tokens: for backends with sessions of their own. It runs before
+	// the upgrade; an error refuses the device with 401, or with the status of
+	// a *RefuseError. Default: tokens (Client.ClientAccessToken).
+	Authenticator func(r *http.Request) (Identity, error)
+	// Origins are the values of the header Origin that may connect: "*" for
+	// any, "https://app.example.com", or "https://*.example.com" for one more
+	// label. Devices that send no Origin are no browsers and always may.
+	// Default: any, with tokens, which other sites do not have; with an
+	// Authenticator, which may rely on cookies, only the node's own host.
+	Origins []string
+
+	// OnConnect is called before a device is accepted. It may change who the
+	// device is, or refuse it. A recovered connection does not call it again.
+	// Default: everyone who authenticated is accepted.
+	OnConnect func(ctx context.Context, c *ConnectRequest) error
+	// OnConnected is called once for each accepted connection, before its
+	// first event. Default: nothing.
+	OnConnected func(ctx context.Context, c Connection)
+	// OnDisconnected is called exactly once for each OnConnected, when the
+	// connection is over: for a recoverable one, after the recovery window.
+	// Default: nothing.
+	OnDisconnected func(ctx context.Context, c Connection, reason string)
+	// OnEvent handles the events that devices send, in order for each
+	// connection; a handler that blocks holds back its own device only. The
+	// events "ack" and "response" of the default hub belong to the node. A nil
+	// Reply answers nothing; an error, or no handler, makes the event fail
+	// with InternalServerError, and closes a connection without subprotocol.
+	// Default: no handler.
+	OnEvent func(ctx context.Context, c Connection, e Event) (*Reply, error)
+
+	// HandoverTimeout is how long Shutdown waits for reliable connections to be
+	// recovered on other nodes, if there are any. Default: 5 s.
+	HandoverTimeout time.Duration
+	// RecoveryWindow is how long a connection of a reliable subprotocol can be
+	// recovered after it broke. Default: 30 s.
+	RecoveryWindow time.Duration
+	// PingInterval is how often a silent device is pinged; after three silent
+	// intervals its connection is closed. Default: 20 s.
+	PingInterval time.Duration
+	// SweepInterval is how often the node looks for messages whose hint was
+	// lost, and, one node at a time, for expired and old rows. Default: 30 s.
+	SweepInterval time.Duration
+	// RetryInterval is when a message is sent again that nobody acknowledged,
+	// unless it names its own interval. Default: 60 s.
+	RetryInterval time.Duration
+	// Retention is how long finished and timed-out messages are kept. −1 keeps
+	// them for good. Default: 7 days.
+	Retention time.Duration
+	// MaxFrame is the largest frame that a device may send, in bytes; a larger
+	// one closes its connection with 1009. Default: 1 MiB.
+	MaxFrame int
+	// MaxQueue and MaxQueueBytes bound what waits for one device: unsent
+	// frames, and, for reliable subprotocols, frames without sequenceAck. A
+	// device beyond either is disconnected; its reliable messages stay
+	// unfinished. Default: 1000 frames and 16 MiB.
+	MaxQueue      int
+	MaxQueueBytes int
+	// MaxConnections bounds the connections of this node; more are refused
+	// with 429. Default: no bound.
+	MaxConnections int
+	// HandlerTimeout bounds OnConnect, OnEvent and the database work of one
+	// frame. Default: 30 s.
+	HandlerTimeout time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	o.RecoveryWindow = or(o.RecoveryWindow, 30*time.Second)
+	o.HandoverTimeout = or(o.HandoverTimeout, 5*time.Second)
+	o.PingInterval = or(o.PingInterval, 20*time.Second)
+	o.SweepInterval = or(o.SweepInterval, 30*time.Second)
+	o.RetryInterval = or(o.RetryInterval, 60*time.Second)
+	o.Retention = or(o.Retention, 7*24*time.Hour)
+	o.MaxFrame = or(o.MaxFrame, 1<<20)
+	o.MaxQueue = or(o.MaxQueue, 1000)
+	o.MaxQueueBytes = or(o.MaxQueueBytes, 16<<20)
+	o.HandlerTimeout = or(o.HandlerTimeout, 30*time.Second)
+	return o
+}
+
+func or[T comparable](v, fallback T) T {
+	var zero T
+	if v == zero {
+		return fallback
+	}
+	return v
+}
+
+// ErrInvalidOptions is returned by New for options out of bounds.
+var ErrInvalidOptions = errors.New("invalid options")
+
+func (o Options) validate() error {
+	for name, d := range map[string]time.Duration{
+		"HandoverTimeout": o.HandoverTimeout, "RecoveryWindow": o.RecoveryWindow, "PingInterval": o.PingInterval, "SweepInterval": o.SweepInterval,
+		"RetryInterval": o.RetryInterval, "HandlerTimeout": o.HandlerTimeout,
+	} {
+		if d < 0 {
+			return fmt.Errorf("%w: %s is negative", ErrInvalidOptions, name)
+		}
+	}
+	for name, n := range map[string]int{
+		"MaxFrame": o.MaxFrame, "MaxQueue": o.MaxQueue, "MaxQueueBytes": o.MaxQueueBytes, "MaxConnections": o.MaxConnections,
+	} {
+		if n < 0 {
+			return fmt.Errorf("%w: %s is negative", ErrInvalidOptions, name)
+		}
+	}
+	if o.Retention < -1 {
+		return fmt.Errorf("%w: Retention is negative (only -1 means for good)", ErrInvalidOptions)
+	}
+	return nil
+}
+
+// Identity is who a device is.
+type Identity struct {
+	// UserID is the user; empty means anonymous, which the three sends cannot
+	// reach.
+	UserID string
+	// Roles are the permissions, such as "webpubsub.joinLeaveGroup".
+	Roles []string
+	// Groups are joined when the device connects.
+	Groups []string
+	// Claims are handed to OnConnect: the claims of the token, or whatever the
+	// Authenticator sets.
+	Claims map[string][]string
+}
+
+// RefuseError refuses a device with a status and a text of the caller's.
+type RefuseError struct {
+	// Status is the HTTP status, 400 to 599; others become 500.
+	Status int
+	// Message is sent to the device.
+	Message string
+}
+
+// Error is the message.
+func (e *RefuseError) Error() string { return fmt.Sprintf("refused with %d: %s", e.Status, e.Message) }
+
+// ConnectRequest is a device that wants to connect. OnConnect may change its
+// Identity.
+type ConnectRequest struct {
+	Identity
+	// Hub is the hub that the device asked for, in its spelling.
+	Hub string
+	// Subprotocols are what the device offered.
+	Subprotocols []string
+	// Subprotocol is what the node would choose: the first that it knows, or
+	// none. OnConnect may choose another one of those offered; one that the
+	// node does not know makes a connection without PubSub frames.
+	Subprotocol string
+	// State is the application's own state of the connection; see Connection.
+	State string
+	// Request is the handshake. Its query holds secrets: do not log it.
+	Request *http.Request
+}
+
+// Connection is one accepted device.
+type Connection struct {
+	ID          string
+	Hub         string
+	UserID      string
+	Subprotocol string // empty for a connection without
+	// State is what OnConnect or a Reply set last; the node does not look at it.
+	State string
+}
+
+// DataType is the kind of a payload.
+type DataType string
+
+// The kinds of payloads.
+const (
+	JSON     DataType = "json"
+	Text     DataType = "text"
+	Binary   DataType = "binary"
+	Protobuf DataType = "protobuf"
+)
+
+// Event is what a device sent to the backend.
+type Event struct {
+	// Name is the event; "message" for a connection without subprotocol.
+	Name string
+	// DataType says what Data is.
+	DataType DataType
+	// Data is the payload; JSON as the device wrote it. It is the handler's.
+	Data []byte
+	// Invocation says that the device waits for the Reply.
+	Invocation bool
+}
+
+// Reply is sent to the device that sent the event.
+type Reply struct {
+	// DataType and Data are the answer; both empty mean that there is none.
+	DataType DataType
+	Data     []byte
+	// State, if not nil, replaces the state of the connection.
+	State *string
+}

@@ -1,0 +1,323 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/message-gateway/gateway/internal/protocol"
+	"github.com/message-gateway/gateway/internal/roles"
+	"github.com/message-gateway/gateway/internal/ws"
+)
+
+// session is a logical connection. It outlives its socket, for the recovery
+// window, if its subprotocol is reliable, and can move to another node.
+//
+// Locks: the lock of a user or a hub may be held when a session's is taken,
+// never the other way round.
+type session struct {
+	node   *Node
+	id     string
+	hub    string // in the device's spelling
+	hubKey string
+	room   *hub
+	name   string // the subprotocol in the device's spelling
+	sub    protocol.Subprotocol
+	userID string
+	// user is set for a named user in the default hub, where the three sends go.
+	user *user
+	// simple says what the frames of a device without subprotocol mean.
+	simple  simpleMode
+	streams streams
+	// groups is guarded by the lock of the hub.
+	groups map[string]*membership
+
+	mu    sync.Mutex
+	state sessionState
+	conn  *ws.Conn // nil while detached
+	// detachedAt is when the socket broke; the recovery window starts then.
+	detachedAt      time.Time
+	perms           roles.Set
+	connectionState string     // the application's own, opaque
+	out             outbox     // reliable subprotocols only
+	acks            ackCache   // ids of requests that were processed
+	early           []outFrame // sent before the connected frame
+	// disconnect is what OnDisconnected is told.
+	disconnect string
+}
+
+type sessionState uint8
+
+const (
+	sessionOpening sessionState = iota
+	sessionLive
+	sessionDetached
+	// sessionMoved: it goes on on another node.
+	sessionMoved
+	sessionEnded
+)
+
+func newSession(n *Node, id, hub, name string, sub protocol.Subprotocol, userID string) *session {
+	key := hubKey(hub)
+	return &session{node: n, id: id, hub: hub, hubKey: key, room: n.hubs.open(key), name: name, sub: sub, userID: userID}
+}
+
+// hubKey is the form in which hub names are compared.
+func hubKey(hub string) string { return strings.ToLower(hub) }
+
+// channels are those whose messages the session receives, besides its groups.
+// A session without subprotocol gets no reliable messages, so that its node
+// does not count as a receiver of them.
+func (s *session) channels() []channel {
+	names := s.node.core.Names
+	list := []channel{
+		{names.HubConnection(s.hubKey, s.id), true},
+		{names.HubAll(s.hubKey), true},
+	}
+	if s.userID == "" {
+		return list
+	}
+	list = append(list, channel{names.HubUser(s.hubKey, s.userID), true})
+	if s.hubKey == hubKey(s.node.core.DefaultHub) {
+		list = append(list, channel{names.Realtime(s.userID), false})
+		if s.sub != protocol.Simple {
+			list = append(list, channel{names.Deliver(s.userID), true})
+		}
+	}
+	return list
+}
+
+// subscribe joins the channels of the session and of the groups that it starts
+// with. A success is paid back by unsubscribe.
+func (s *session) subscribe(ctx context.Context, groups []string) error {
+	list := s.channels()
+	for _, group := range groups {
+		list = append(list, s.node.groupChannel(s.hubKey, group))
+	}
+	if err := s.node.topics.acquire(ctx, list...); err != nil {
+		return err
+	}
+	if s.userID != "" && s.hubKey == hubKey(s.node.core.DefaultHub) {
+		s.user = s.node.users.acquire(s.node, s.userID)
+	}
+	return nil
+}
+
+func (s *session) unsubscribe(groups []string) {
+	if s.user != nil {
+		s.node.users.release(s.user)
+	}
+	list := s.channels()
+	for _, group := range groups {
+		list = append(list, s.node.groupChannel(s.hubKey, group))
+	}
+	s.node.topics.release(list...)
+}
+
+func (s *session) public() Connection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Connection{ID: s.id, Hub: s.hub, UserID: s.userID, Subprotocol: s.name, State: s.connectionState}
+}
+
+// enter makes the session known, so that it hears what is sent to it. That
+// must be before the device can know that it is connected: what is sent to a
+// device that says it is there must reach it.
+func (s *session) enter(groups []string) {
+	s.node.sessions.add(s) // who calls has counted it: see admit
+	s.node.core.Metrics.Connections.Add(context.Background(), 1)
+	s.room.enter(s, groups)
+	if s.user != nil {
+		s.user.attach(s)
+	}
+}
+
+// dismiss is the opposite of subscribe and enter.
+func (s *session) dismiss() {
+	s.node.sessions.remove(s.id)
+	s.node.count.Add(-1)
+	s.node.core.Metrics.Connections.Add(context.Background(), -1)
+	if s.user != nil {
+		s.user.detach(s)
+	}
+	s.unsubscribe(s.room.exit(s))
+}
+
+// run serves a new session from its connected frame to its end.
+func (s *session) run(conn *ws.Conn, groups []string) {
+	n := s.node
+	s.enter(groups)
+	if s.user != nil {
+		s.user.startFeed(s)
+	}
+	s.open(conn)
+	n.core.Log.Debug("device connected", "connection_id", s.id, "user_id", s.userID, "hub", s.hub, "subprotocol", s.name)
+	if n.opts.OnConnected != nil {
+		s.hook("OnConnected", func(ctx context.Context) { n.opts.OnConnected(ctx, s.public()) })
+	}
+	if n.isClosing() {
+		s.goAway()
+	}
+	s.serve(conn)
+}
+
+// open sends the connected frame, which must be the first, then what the
+// device has not acknowledged, then what arrived before.
+func (s *session) open(conn *ws.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	early := s.early
+	s.early = nil
+	s.attachLocked(conn)
+	for _, f := range early {
+		s.sendLocked(f)
+	}
+}
+
+// attachLocked makes conn the socket of the session.
+func (s *session) attachLocked(conn *ws.Conn) {
+	s.conn, s.state, s.disconnect = conn, sessionLive, ""
+	if s.sub == protocol.Simple {
+		return
+	}
+	c := protocol.Connected{ConnectionID: s.id, UserID: s.userID}
+	if s.sub.Reliable() {
+		c.ReconnectionToken = s.node.reconnectionToken(s.id)
+	}
+	// Send fails only if the socket is over already; its end is noticed there.
+	_ = conn.Send(controlFrame(s.sub, protocol.AppendConnected(nil, s.sub, c)))
+	now := time.Now()
+	for _, f := range s.out.frames {
+		if f.expires.IsZero() || now.Before(f.expires) {
+			_ = conn.Send(frame(f.message.Tail(s.sub), f.seq))
+		}
+	}
+}
+
+// serve reads one socket of the session until it ends.
+func (s *session) serve(conn *ws.Conn) {
+	s.node.sockets.add(conn)
+	end := conn.Serve(s)
+	s.node.sockets.remove(conn)
+	if errors.Is(end.Err, ws.ErrSlow) || errors.Is(end.Err, ws.ErrWriteTimeout) {
+		s.node.core.Metrics.SlowConsumers.Add(context.Background(), 1)
+		s.node.core.Log.Warn("slow device disconnected", "connection_id", s.id, "user_id", s.userID, "error", end.Err)
+	}
+	s.socketEnded(conn, end)
+}
+
+// socketEnded decides whether the session waits for recovery or is over. Only
+// an end that a device did not ask for, and that this node did not decide, can
+// be recovered from.
+func (s *session) socketEnded(conn *ws.Conn, end ws.End) {
+	s.mu.Lock()
+	if s.conn != conn {
+		// A newer socket took over; this end means nothing.
+		s.mu.Unlock()
+		return
+	}
+	s.conn = nil
+	// An error with a close code is one that the device made, such as 1009.
+	broken := end.Err != nil && end.Code != ws.CloseAbnormal
+	recoverable := s.sub.Reliable() && s.state == sessionLive && !broken && (!end.ByPeer || end.Code != ws.CloseNormal)
+	if recoverable {
+		s.state, s.detachedAt = sessionDetached, time.Now()
+	}
+	if s.disconnect == "" {
+		s.disconnect = end.String()
+	}
+	s.mu.Unlock()
+	if !recoverable {
+		s.end("")
+	}
+}
+
+// end finishes the session, once. reason, if any, is what OnDisconnected hears.
+func (s *session) end(reason string) {
+	s.mu.Lock()
+	if s.state == sessionEnded || s.state == sessionMoved {
+		s.mu.Unlock()
+		return
+	}
+	s.state = sessionEnded
+	conn := s.conn
+	s.conn = nil
+	s.out = outbox{}
+	if reason == "" {
+		reason = s.disconnect
+	}
+	s.mu.Unlock()
+	if conn != nil {
+		conn.Abort(nil)
+	}
+	n := s.node
+	s.dismiss()
+	s.streams.cancelAll(s)
+	n.core.Log.Debug("device disconnected", "connection_id", s.id, "user_id", s.userID, "reason", reason)
+	if n.opts.OnDisconnected != nil {
+		s.hook("OnDisconnected", func(ctx context.Context) { n.opts.OnDisconnected(ctx, s.public(), reason) })
+	}
+}
+
+// hook calls the application. A panic there must not take the other
+// connections of the process down.
+func (s *session) hook(name string, call func(context.Context)) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.node.opts.HandlerTimeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			s.node.core.Log.Error("hook panicked", "hook", name, "connection_id", s.id, "panic", p)
+		}
+	}()
+	call(ctx)
+}
+
+// closeWith ends the session by decision of this node: the device is told why
+// in a frame, because the reason of a WebSocket close is too short, and cannot
+// recover.
+func (s *session) closeWith(code ws.CloseCode, message string) {
+	s.mu.Lock()
+	conn := s.conn
+	s.conn = nil // its end means nothing to the session any more
+	if conn != nil {
+		if s.sub != protocol.Simple && message != "" {
+			_ = conn.Send(controlFrame(s.sub, protocol.AppendDisconnected(nil, s.sub, message)))
+		}
+		conn.Close(code, "")
+	}
+	s.mu.Unlock()
+	s.end(message)
+}
+
+const shutdownText = "The node is shutting down."
+
+// goAway tells the device that this node stops. A reliable connection can still
+// be recovered, on another node, as long as this one waits for that.
+func (s *session) goAway() {
+	if !s.sub.Reliable() || !s.node.handsOver() {
+		s.closeWith(ws.CloseGoingAway, shutdownText)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != nil {
+		_ = s.conn.Send(controlFrame(s.sub, protocol.AppendDisconnected(nil, s.sub, shutdownText)))
+		s.conn.Close(ws.CloseGoingAway, "")
+	}
+}
+
+func (n *Node) isClosing() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.closing
+}
+
+// controlFrame wraps an encoded protocol frame that carries no sequence number.
+func controlFrame(sub protocol.Subprotocol, frame []byte) ws.Frame {
+	if sub.Binary() {
+		return ws.BinaryFrame(frame)
+	}
+	return ws.TextFrame(frame)
+}

@@ -1,0 +1,302 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/message-gateway/gateway/internal/control"
+	"github.com/message-gateway/gateway/internal/protocol"
+	"github.com/message-gateway/gateway/internal/roles"
+	"github.com/message-gateway/gateway/internal/wire"
+)
+
+// A device may recover its connection on another node than the one that holds
+// it. That node asks twice. The first time it learns the user and the groups,
+// so that it can subscribe to their channels; from then on both nodes hear
+// everything. The second time the connection moves, with the frames that the
+// device has not acknowledged; what both heard is recognised and kept once.
+// A node that does not answer, because it is dead or paused, means that the
+// connection is lost: the device is told so at once, with 1008.
+
+// moved is a connection on its way to another node.
+type moved struct {
+	UserID   string           `json:"user,omitempty"`
+	Hub      string           `json:"hub"`
+	Name     string           `json:"name"` // of the subprotocol
+	Groups   map[string]int64 `json:"groups,omitempty"`
+	Perms    roles.Set        `json:"perms"`
+	State    string           `json:"state,omitempty"`
+	Next     uint64           `json:"next,omitempty"`
+	Frames   []movedFrame     `json:"frames,omitempty"`
+	Realtime []uint64         `json:"realtime,omitempty"`
+	Acks     []uint64         `json:"acks,omitempty"`
+	Streams  []movedStream    `json:"streams,omitempty"`
+}
+
+// movedFrame is a frame without sequenceAck.
+type movedFrame struct {
+	Seq     uint64           `json:"seq"`
+	ID      uint64           `json:"id,omitempty"`
+	Expires int64            `json:"exp,omitempty"` // milliseconds from now
+	Hint    *wire.Hint       `json:"hint,omitempty"`
+	Message *control.Message `json:"msg,omitempty"`
+	Group   string           `json:"group,omitempty"`
+	Data    []byte           `json:"data"`
+}
+
+// describe and hand are the two questions.
+const (
+	takeoverDescribe = "describe"
+	takeoverHand     = "hand"
+)
+
+var errNotRecoverable = errors.New("the connection cannot be recovered")
+
+// takeover answers the two questions of another node.
+func (s *session) takeover(call *control.Call, r *control.Reply) error {
+	if call.From == s.node.id {
+		return nil // the question is for the other one
+	}
+	if !s.sub.Reliable() {
+		return errNotRecoverable
+	}
+	if call.Reason == takeoverDescribe {
+		raw, err := json.Marshal(moved{UserID: s.userID, Hub: s.hub, Name: s.name, Groups: s.movedGroups()})
+		r.Session = raw
+		return err
+	}
+	m, err := s.depart()
+	if err != nil {
+		return err
+	}
+	r.Session, err = json.Marshal(m)
+	return err
+}
+
+func (s *session) movedGroups() map[string]int64 {
+	s.room.mu.RLock()
+	defer s.room.mu.RUnlock()
+	groups := make(map[string]int64, len(s.groups))
+	for group, m := range s.groups {
+		groups[group] = 0
+		if !m.until.IsZero() {
+			groups[group] = m.until.UnixMilli()
+		}
+	}
+	return groups
+}
+
+// depart ends the session here without telling the application: it goes on
+// elsewhere.
+func (s *session) depart() (*moved, error) {
+	groups := s.movedGroups()
+	s.mu.Lock()
+	if s.state != sessionLive && s.state != sessionDetached {
+		s.mu.Unlock()
+		return nil, errNotRecoverable
+	}
+	s.state = sessionMoved
+	m := &moved{
+		UserID: s.userID, Hub: s.hub, Name: s.name, Groups: groups, Perms: s.perms, State: s.connectionState,
+		Next: s.out.next, Acks: slices.Clone(s.acks.ring), Realtime: slices.Clone(s.out.realtime), Streams: s.streams.export(),
+	}
+	now := time.Now()
+	for _, f := range s.out.frames {
+		m.Frames = append(m.Frames, f.export(now))
+	}
+	conn := s.conn
+	s.conn = nil
+	s.mu.Unlock()
+	if conn != nil {
+		conn.Abort(errReplaced)
+	}
+	s.dismiss()
+	return m, nil
+}
+
+func (f *outFrame) export(now time.Time) movedFrame {
+	message := f.message.Message()
+	out := movedFrame{Seq: f.seq, ID: f.id, Group: message.Group, Data: message.Data.Bytes}
+	if f.delivery != nil {
+		out.Hint = f.delivery.hint
+		return out
+	}
+	if !f.expires.IsZero() {
+		out.Expires = max(1, f.expires.Sub(now).Milliseconds())
+	}
+	out.Message = &control.Message{
+		DataType: message.Data.Type.String(), FromUserID: message.FromUserID, Metadata: message.Metadata,
+	}
+	if st := message.Stream; st != nil {
+		out.Message.Stream = &control.Stream{ID: st.StreamID, SequenceID: st.SequenceID, End: st.EndOfStream}
+		if st.Error != nil {
+			out.Message.Stream.Error = &control.StreamError{Name: st.Error.Name, Message: st.Error.Message, UserCode: st.Error.UserErrorCode}
+		}
+	}
+	return out
+}
+
+// fetch moves a connection from another node to this one. The session that it
+// returns waits for a socket, and hears what is sent to it.
+func (n *Node) fetch(ctx context.Context, t target, sub protocol.Subprotocol) (*session, error) {
+	hubKey := hubKey(t.hub)
+	channel := n.core.Names.HubConnection(hubKey, t.connectionID)
+	about, err := n.askSession(ctx, channel, takeoverDescribe)
+	if err != nil {
+		return nil, err
+	}
+	if known, _ := protocol.ParseSubprotocol(about.Name); known != sub {
+		return nil, errNotRecoverable
+	}
+	groups := make([]string, 0, len(about.Groups))
+	for group := range about.Groups {
+		groups = append(groups, group)
+	}
+	s := newSession(n, t.connectionID, about.Hub, about.Name, sub, about.UserID)
+	if err := s.subscribe(ctx, groups); err != nil {
+		return nil, err
+	}
+	n.count.Add(1) // never refused: it was accepted before
+	s.enter(groups)
+	m, err := n.askSession(ctx, channel, takeoverHand)
+	if err == nil {
+		err = s.arrive(ctx, m)
+	}
+	if err != nil {
+		s.mu.Lock()
+		s.state = sessionMoved // never opened: nobody is told
+		s.mu.Unlock()
+		s.dismiss()
+		return nil, err
+	}
+	return s, nil
+}
+
+// askSession asks the node that holds a connection; this node, which may be
+// subscribed already, answers with an error and is not counted.
+func (n *Node) askSession(ctx context.Context, channel, question string) (*moved, error) {
+	replies, err := n.caller.Call(ctx, channel, control.Call{Op: control.OpTakeover, Reason: question, From: n.id})
+	for _, r := range replies {
+		if len(r.Session) == 0 {
+			continue
+		}
+		var m moved
+		if err := json.Unmarshal(r.Session, &m); err != nil {
+			return nil, err
+		}
+		return &m, nil
+	}
+	return nil, errors.Join(errNotRecoverable, err)
+}
+
+// arrive fills the session with what the other node knew. What this node has
+// heard since it subscribed comes after that, except what both have heard.
+func (s *session) arrive(ctx context.Context, m *moved) error {
+	deliveries := map[uint64]*delivery{}
+	if s.user != nil {
+		for _, f := range m.Frames {
+			if f.Hint != nil {
+				f.Hint.Envelope = f.Data
+				deliveries[f.Seq] = s.user.adopt(s, f.Hint)
+			}
+		}
+	}
+	s.mu.Lock()
+	s.perms, s.connectionState = m.Perms, m.State
+	for _, id := range m.Acks {
+		s.acks.add(id)
+	}
+	heard := map[uint64]bool{}
+	now := time.Now()
+	s.out.next = m.Next
+	for _, f := range m.Frames {
+		frame := f.restore(deliveries[f.Seq], now)
+		heard[frame.id] = frame.id != 0
+		s.out.frames = append(s.out.frames, frame)
+		s.out.bytes += len(frame.message.Tail(s.sub).Bytes())
+	}
+	s.out.realtime = m.Realtime
+	s.early = afterOverlap(s.early, m.Realtime, heard)
+	s.mu.Unlock()
+	s.streams.restore(s, m.Streams)
+
+	for group, until := range m.Groups {
+		var end time.Time
+		if until > 0 {
+			end = time.UnixMilli(until)
+		}
+		if err := s.join(ctx, group, end); err != nil {
+			return err
+		}
+	}
+	for _, group := range s.groupNames() {
+		if _, ok := m.Groups[group]; !ok {
+			s.leave(group)
+		}
+	}
+	if s.user != nil {
+		s.user.startFeed(s)
+	}
+	return nil
+}
+
+func (f *movedFrame) restore(d *delivery, now time.Time) outFrame {
+	out := outFrame{seq: f.Seq, id: f.ID, delivery: d}
+	switch {
+	case d != nil:
+		out.message = d.frame
+		return out
+	case f.Message == nil:
+		out.message = protocol.NewShared(protocol.Message{Data: protocol.Data{Type: protocol.JSON, Bytes: f.Data}})
+		return out
+	}
+	if f.Expires > 0 {
+		out.expires = now.Add(time.Duration(f.Expires) * time.Millisecond)
+	}
+	target := wire.HubChannel{Kind: wire.TargetAll}
+	if f.Group != "" {
+		target = wire.HubChannel{Kind: wire.TargetGroup, ID: f.Group}
+	}
+	f.Message.Data = f.Data
+	out.message = protocol.NewShared(message(target, f.Message))
+	return out
+}
+
+// afterOverlap drops from early what the other node had handed to the session
+// already. Messages of hubs have ids. Realtime messages have none, because
+// their channel belongs to the wire contract: the other node's last ones and
+// this node's first ones are the same as far as they agree.
+func afterOverlap(early []outFrame, realtime []uint64, heard map[uint64]bool) []outFrame {
+	var hashes []uint64
+	for _, f := range early {
+		if f.realtime != 0 {
+			hashes = append(hashes, f.realtime)
+		}
+	}
+	skip := overlap(realtime, hashes)
+	kept := early[:0]
+	for _, f := range early {
+		if f.realtime != 0 && skip > 0 {
+			skip--
+			continue
+		}
+		if f.id != 0 && heard[f.id] {
+			continue
+		}
+		kept = append(kept, f)
+	}
+	return kept
+}
+
+// overlap is the length of the longest end of a that is a start of b.
+func overlap(a, b []uint64) int {
+	for n := min(len(a), len(b)); n > 0; n-- {
+		if slices.Equal(a[len(a)-n:], b[:n]) {
+			return n
+		}
+	}
+	return 0
+}
