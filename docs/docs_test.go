@@ -1,0 +1,104 @@
+// Package docs_test checks what can be checked in the documentation.
+package docs_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// pages are the Markdown files by path from here.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	list, err := filepath.Glob("*.md")
+	require.NoError(t, err)
+	texts := map[string]string{}
+	for _, name := range append(list, "../README.md", "../CHANGELOG.md") {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		texts[name] = string(text)
+	}
+	return texts
+}
+
+// A test that a page names as `package: Test` or `package: case` exists.
+func TestNamedTestsExist(t *testing.T) {
+	t.Parallel()
+	reference := regexp.MustCompile("`([a-z][\\w/]*): ([\\w/]+)`")
+	sources := map[string]string{}
+	found := 0
+	for page, text := range pages(t) {
+		for _, m := range reference.FindAllStringSubmatch(text, -1) {
+			dir, name := m[1], m[2]
+			if _, read := sources[dir]; !read {
+				sources[dir] = testSources(t, dir)
+			}
+			exists := strings.Contains(sources[dir], `"`+name+`"`) || strings.Contains(sources[dir], "\nfunc "+name+"(t *testing.T)")
+			if !exists {
+				t.Errorf("%s names %s, which does not exist", page, m[0])
+			}
+			found++
+		}
+	}
+	require.NotZero(t, found)
+}
+
+// testSources are the tests in a folder, or the suite if it is one.
+func testSources(t *testing.T, dir string) string {
+	t.Helper()
+	if dir == "gateway" {
+		dir = "."
+	}
+	pattern := "*_test.go"
+	if strings.HasSuffix(dir, "test") {
+		pattern = "*.go"
+	}
+	files, err := filepath.Glob(filepath.Join("..", dir, pattern))
+	require.NoError(t, err)
+	var all strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		all.Write(text)
+	}
+	return all.String()
+}
+
+// Links inside the repository lead to a file, and to a heading in it.
+func TestLinksLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	for page, text := range pages(t) {
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
+			target, anchor, _ := strings.Cut(m[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			file := page
+			if target != "" {
+				file = filepath.Join(filepath.Dir(page), target)
+			}
+			linked, err := os.ReadFile(file)
+			if err != nil {
+				t.Errorf("%s: link to %s: %v", page, m[1], err)
+				continue
+			}
+			if anchor != "" && !headings(string(linked))[anchor] {
+				t.Errorf("%s: %s has no heading %q", page, file, anchor)
+			}
+		}
+	}
+}
+
+// headings are the anchors that the headings of a page get.
+func headings(text string) map[string]bool {
+	anchors := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {
+		anchor := strings.ReplaceAll(strings.ToLower(m[1]), " ", "-")
+		anchors[regexp.MustCompile(`[^\w-]`).ReplaceAllString(anchor, "")] = true
+	}
+	return anchors
+}
