@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/message-gateway/gateway/internal/batch"
@@ -44,6 +46,8 @@ type answers struct {
 
 type answer struct {
 	store.Answer
+	// queue is where the answer goes; flush looks in the row if it is empty.
+	queue   string
 	outcome store.AnswerOutcome
 }
 
@@ -88,24 +92,52 @@ func (a *answers) flush(ctx context.Context, items []*answer, errs []error) {
 		}
 		items[i].outcome = outcomes[i]
 	}
+	if err == nil {
+		a.findQueues(ctx, items)
+	}
+}
+
+// findQueues reads where the answers go to commands that this node delivered
+// before it knew that: see Node.noteQueue.
+func (a *answers) findQueues(ctx context.Context, items []*answer) {
+	unknown := map[string]*answer{}
+	for _, item := range items {
+		if item.outcome == store.AnswerWon && item.queue == "" {
+			unknown[item.ID] = item
+		}
+	}
+	if len(unknown) == 0 {
+		return
+	}
+	rows, err := a.core.Store.GetMany(ctx, slices.Collect(maps.Keys(unknown)))
+	if err != nil {
+		a.core.Log.Warn("answers may not be sent, their waiters find them in the database", "count", len(unknown), "error", err)
+	}
+	for _, row := range rows {
+		unknown[row.ID].queue = row.ResponseQueue
+	}
 }
 
 // record stores an answer. If it is the first one in time, the client that
 // waits gets it: only then, so that what it sees is what the row says.
 func (a *answers) record(ctx context.Context, id, requestID, queue string, response json.RawMessage) error {
-	item := &answer{Answer: store.Answer{ID: id, Response: response, At: a.core.Store.Now()}}
+	item := &answer{Answer: store.Answer{ID: id, Response: response, At: a.core.Store.Now()}, queue: queue}
 	if _, err := a.group.Do(ctx, item, len(response)); err != nil {
 		return err
 	}
-	if item.outcome != store.AnswerWon || queue == "" {
-		return nil
+	if item.outcome == store.AnswerWon && item.queue != "" {
+		a.reply(id, item.queue, broker.Answer{CorrelationID: requestID, Body: response})
 	}
+	return nil
+}
+
+// reply queues an answer on its way to the client that waits.
+func (a *answers) reply(id, queue string, answer broker.Answer) {
 	select {
-	case a.replies <- reply{queue, broker.Answer{CorrelationID: requestID, Body: response}}:
+	case a.replies <- reply{queue, answer}:
 	default:
 		a.core.Log.Warn("answer not sent, its waiter finds it in the database", "message_id", id)
 	}
-	return nil
 }
 
 func (a *answers) publish(ctx context.Context) {
@@ -176,10 +208,10 @@ func (s *session) responseEvent(ctx context.Context, data protocol.Data) error {
 	if s.node.states.over(body.RequestID) {
 		return nil // the first answer won
 	}
-	var id, queue string
-	d := s.user.command(body.RequestID)
+	d, queue := s.user.command(body.RequestID)
+	var id string
 	if d != nil {
-		id, queue = d.hint.ID, d.hint.ResponseQueue
+		id = d.hint.ID
 	} else {
 		row, err := s.node.core.Store.FindCommand(ctx, s.userID, body.RequestID)
 		if errors.Is(err, store.ErrNotFound) {

@@ -62,14 +62,13 @@ func (u *user) deliver(h *wire.Hint) {
 	if u.node.states.over(h.ID) || !u.pubsub() {
 		return
 	}
-	if _, known := u.requested[h.ID]; known {
-		return
-	}
-	if d, known := u.inFlight[h.ID]; known {
-		if d.hint.ResponseQueue == "" {
-			d.hint.ResponseQueue = h.ResponseQueue
+	for _, set := range []map[string]*delivery{u.inFlight, u.requested} {
+		if d, known := set[h.ID]; known {
+			if d.hint.ResponseQueue == "" {
+				d.hint.ResponseQueue = h.ResponseQueue
+			}
+			return
 		}
-		return
 	}
 	if !u.hasRoom(len(h.Envelope)) {
 		// The database holds it: every connection reads it there, later.
@@ -200,18 +199,19 @@ func (u *user) remove(d *delivery) {
 	u.node.retries.remove(d)
 }
 
-// command finds a command that is on its way, or waits for its answer.
-func (u *user) command(requestID string) *delivery {
+// command finds a command that is on its way, or waits for its answer, and the
+// queue for that.
+func (u *user) command(requestID string) (d *delivery, queue string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, set := range []map[string]*delivery{u.inFlight, u.requested} {
 		for _, d := range set {
 			if d.hint.RequestID == requestID {
-				return d
+				return d, d.hint.ResponseQueue
 			}
 		}
 	}
-	return nil
+	return nil, ""
 }
 
 // forget drops a message that is over.

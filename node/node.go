@@ -32,6 +32,7 @@ import (
 	"github.com/message-gateway/gateway/internal/core"
 	"github.com/message-gateway/gateway/internal/lifecycle"
 	"github.com/message-gateway/gateway/internal/outbound"
+	"github.com/message-gateway/gateway/rest"
 )
 
 // errStopped drops the connections that outlast Shutdown.
@@ -53,6 +54,7 @@ type Node struct {
 	answers  *answers
 	retries  *retries
 	hubs     hubs
+	api      *rest.Handler // nil: not served
 	// publisher sends what devices send to groups; caller asks other nodes for
 	// connections; calls are those that this node is asked.
 	publisher *outbound.Publisher
@@ -98,6 +100,12 @@ func New(client *gateway.Client, opts Options) (*Node, error) {
 		core: c, opts: opts.withDefaults(), id: hex.EncodeToString(id[:]),
 		work: lifecycle.New(context.Background()), gap: make(chan struct{}, 1), done: make(chan struct{}),
 	}
+	if opts.REST != nil {
+		var err error
+		if n.api, err = rest.New(client, *opts.REST); err != nil {
+			return nil, fmt.Errorf("node: %w", err)
+		}
+	}
 	n.states = newStates(c)
 	n.answers = newAnswers(c)
 	n.retries = newRetries()
@@ -128,14 +136,18 @@ func New(client *gateway.Client, opts Options) (*Node, error) {
 }
 
 // ServeHTTP accepts devices under any path that ends in /client/hubs/{hub}, or
-// in /client with the query parameter hub. It answers everything else with an
-// HTTP error.
+// in /client with the query parameter hub, and serves the REST data plane if
+// Options.REST is set. It answers everything else with an HTTP error.
 func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !n.enter() {
 		refuse(w, http.StatusServiceUnavailable, "node is shutting down")
 		return
 	}
 	defer n.serving.Done()
+	if n.api != nil && n.api.Serves(r) {
+		n.api.ServeHTTP(w, r)
+		return
+	}
 	n.handshake(w, r)
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/message-gateway/gateway/rest"
 )
 
 // Options say how a node behaves. The zero value is a working node that checks
@@ -41,6 +43,12 @@ type Options struct {
 	// with InternalServerError, and closes a connection without subprotocol.
 	// Default: no handler.
 	OnEvent func(ctx context.Context, c Connection, e Event) (*Reply, error)
+
+	// REST, if not nil, makes the node serve the REST data plane of Azure Web
+	// PubSub as well, under any path with /api/hubs/ in it, and /api/health:
+	// whoever has an access key can send to devices and close them. It needs
+	// an access key. Default: not served.
+	REST *rest.Options
 
 	// HandoverTimeout is how long Shutdown waits for reliable connections to be
 	// recovered on other nodes, if there are any. Default: 5 s.

@@ -11,6 +11,7 @@ import (
 	"github.com/message-gateway/gateway/internal/bus"
 	"github.com/message-gateway/gateway/internal/outbound"
 	"github.com/message-gateway/gateway/internal/protocol"
+	"github.com/message-gateway/gateway/internal/store"
 	"github.com/message-gateway/gateway/internal/wire"
 )
 
@@ -105,19 +106,16 @@ func (n *Node) notified(ctx context.Context, note broker.Notification) error {
 	if err != nil {
 		return err
 	}
+	if len(rows) > 0 && rows[0].PushType == wire.Command && rows[0].ResponseQueue == "" && note.ReplyTo != "" {
+		if rows, err = n.noteQueue(ctx, rows[0].ID, note.ReplyTo); err != nil {
+			return err
+		}
+	}
 	if len(rows) == 0 || !rows[0].Status.Unfinished() {
 		n.core.Log.Debug("notification of a message that is not there or over", "message_id", note.MessageID)
 		return nil
 	}
 	row := rows[0]
-	if row.PushType == wire.Command && row.ResponseQueue == "" && note.ReplyTo != "" {
-		// The original SDK leaves it to the gateway to write down where the
-		// answer goes; without it a later node could not answer.
-		if err := n.core.Store.SetResponseQueue(ctx, row.ID, note.ReplyTo); err != nil {
-			return err
-		}
-		row.ResponseQueue = note.ReplyTo
-	}
 	hint, err := outbound.HintOf(row)
 	if err != nil {
 		n.core.Log.Error("row cannot be delivered", "message_id", row.ID, "error", err)
@@ -131,4 +129,23 @@ func (n *Node) notified(ctx context.Context, note broker.Notification) error {
 		Channel: n.core.Names.Deliver(row.UserID), Payload: hint.Encode(), Sharded: true,
 	}})
 	return err
+}
+
+// noteQueue writes down where the answer to a command goes, which the original
+// SDK leaves to the gateway: without it a later node could not answer. A device
+// that found the row before its notification came may have answered already.
+// Whoever looks second, this node here or the one of that device after the
+// answer is stored, sends it; a caller ignores the second of two.
+func (n *Node) noteQueue(ctx context.Context, id, queue string) ([]*store.Message, error) {
+	if err := n.core.Store.SetResponseQueue(ctx, id, queue); err != nil {
+		return nil, err
+	}
+	rows, err := n.core.Store.GetMany(ctx, []string{id})
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	if row := rows[0]; row.Status == wire.Finished && row.ResponseQueue == queue {
+		n.answers.reply(row.ID, row.ResponseQueue, broker.Answer{CorrelationID: row.RequestID, Body: row.Response})
+	}
+	return rows, nil
 }

@@ -33,7 +33,8 @@ Usage:
 
 Devices connect to ws://HOST:PORT/client/hubs/default?access_token=TOKEN, with
 tokens that services make with Client.ClientAccessToken and the same
-MSG_ACCESS_KEY. GET /healthz answers 200 while the node serves.
+MSG_ACCESS_KEY. Service clients of Azure Web PubSub use the connection string
+Endpoint=http://HOST:PORT;AccessKey=MSG_ACCESS_KEY;Version=1.0; and GET /healthz answers 200 while the node serves.
 
 Flags, each with its variable (the flag wins):
 
@@ -50,8 +51,8 @@ The backends are set by environment variables, at least:
   MSG_MYSQL_HOST, _USER, _PASSWORD, _DB
   MSG_RABBITMQ_HOST, _USERNAME, _PASSWORD
 
-or MSG_EMBEDDED_DIR alone instead of the last three: then nothing but this
-process can send, which is enough to try out how devices connect.
+or MSG_EMBEDDED_DIR alone instead of the last three: then services can only
+send over the REST data plane, to hubs, as no other process can use the folder.
 docs/configuration.md lists all of them.
 
 Exit codes: 0 after a clean shutdown, 1 after a failure, 2 after wrong usage or
@@ -99,7 +100,7 @@ func serveNode(ctx context.Context, settings serveSettings, cfg gateway.Config, 
 	if err != nil {
 		return endOfStart(signalled, err)
 	}
-	n, err := node.New(client, node.Options{})
+	n, err := node.New(client, settings.options())
 	if err != nil {
 		return errors.Join(endOfStart(signalled, err), client.Close())
 	}
@@ -170,17 +171,17 @@ func run(signalled context.Context, stop func(), listener net.Listener, n *node.
 	return failure
 }
 
-// routes mounts the node and the health check.
+// routes mounts the node and the health check. There is no http.ServeMux: it
+// would redirect paths that service clients have signed.
 func routes(n *node.Node, stopping *atomic.Bool) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/client", n) // the form with the hub in the query; a redirect would break it
-	mux.Handle("/client/", n)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		if stopping.Load() {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path != "/healthz":
+			n.ServeHTTP(w, r)
+		case stopping.Load():
 			http.Error(w, "shutting down", http.StatusServiceUnavailable)
-			return
+		default:
+			_, _ = w.Write([]byte("ok\n"))
 		}
-		_, _ = w.Write([]byte("ok\n"))
 	})
-	return mux
 }

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/message-gateway/gateway"
+	"github.com/message-gateway/gateway/node"
+	"github.com/message-gateway/gateway/rest"
 )
 
 // serveSettings are what serve adds to the configuration of the library.
@@ -16,6 +19,18 @@ type serveSettings struct {
 	listen          string
 	migrate         bool
 	shutdownTimeout time.Duration
+	origins         string
+	maxConnections  int
+	retention       time.Duration
+}
+
+// options are the settings that concern the node.
+func (s serveSettings) options() node.Options {
+	opts := node.Options{MaxConnections: s.maxConnections, Retention: s.retention, REST: &rest.Options{}}
+	if s.origins != "" {
+		opts.Origins = strings.Split(s.origins, ",")
+	}
+	return opts
 }
 
 // serveVariables are the environment variables of serve by flag; a flag that
@@ -24,6 +39,9 @@ var serveVariables = map[string]string{
 	"listen":           "MSG_LISTEN",
 	"migrate":          "MSG_MIGRATE",
 	"shutdown-timeout": "MSG_SHUTDOWN_TIMEOUT",
+	"origins":          "MSG_ORIGINS",
+	"max-connections":  "MSG_MAX_CONNECTIONS",
+	"retention":        "MSG_RETENTION",
 }
 
 func serveFlags() (*flag.FlagSet, *serveSettings) {
@@ -32,6 +50,9 @@ func serveFlags() (*flag.FlagSet, *serveSettings) {
 	fs.StringVar(&s.listen, "listen", "127.0.0.1:8080", "`host:port` to listen on; an empty host means every address")
 	fs.BoolVar(&s.migrate, "migrate", false, "create the table push_messages and its indexes where they are missing")
 	fs.DurationVar(&s.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long a shutdown may take before the rest is cut off")
+	fs.StringVar(&s.origins, "origins", "", "values of the header Origin that may connect, separated by `commas`; empty means any")
+	fs.IntVar(&s.maxConnections, "max-connections", 0, "`number` of connections beyond which devices are refused; 0 means no bound")
+	fs.DurationVar(&s.retention, "retention", 7*24*time.Hour, "how long finished and timed-out messages are kept; -1ns keeps them for good")
 	return fs, s
 }
 
@@ -79,6 +100,12 @@ func loadSettings(p *program, args []string) (serveSettings, gateway.Config, err
 	if s.shutdownTimeout < 0 {
 		problem(names["shutdown-timeout"], "must not be negative")
 	}
+	if s.maxConnections < 0 {
+		problem(names["max-connections"], "must not be negative")
+	}
+	if s.retention < -1 {
+		problem(names["retention"], "must not be negative, except -1ns")
+	}
 	if len(all.Problems) > 0 {
 		return *s, cfg, &all
 	}
@@ -112,6 +139,8 @@ func flagKind(f *flag.Flag) string {
 		return "true or false"
 	case time.Duration:
 		return "duration such as 20s"
+	case int:
+		return "number"
 	default:
 		return "value for it"
 	}
