@@ -26,6 +26,9 @@ type CommandResult struct {
 	Late bool
 }
 
+// maxCommandType is the longest type of a command, in bytes.
+const maxCommandType = 1024
+
 // lastLook bounds how long a command that timed out may take to find out
 // whether an answer came at the last moment.
 const lastLook = 500 * time.Millisecond
@@ -134,14 +137,14 @@ func (c *Client) newCommand(ctx context.Context, userID, commandType string, dat
 	if err != nil {
 		return nil, nil, err
 	}
-	if commandType == "" || !utf8.ValidString(commandType) {
-		return nil, nil, fmt.Errorf("%w: %q", ErrInvalidCommandType, commandType)
+	if commandType == "" || len(commandType) > maxCommandType || !utf8.ValidString(commandType) {
+		return nil, nil, fmt.Errorf("%w: it has %d bytes", ErrInvalidCommandType, len(commandType))
 	}
 	raw, err := c.encodePayload(data)
 	if err != nil {
 		return nil, nil, err
 	}
-	payload, err := c.encodePayload(wire.CommandPayload{Type: commandType, Data: raw})
+	payload, err := wire.CommandPayload{Type: commandType, Data: raw}.Encode()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -33,7 +33,8 @@ var (
 	ErrPayloadTooLarge = argument("payload is too large")
 	// ErrInvalidTimeout: a timeout or retry interval is negative or too long.
 	ErrInvalidTimeout = argument("bad timeout")
-	// ErrInvalidCommandType: the type of a command is empty or not valid UTF-8.
+	// ErrInvalidCommandType: the type of a command is empty, longer than 1024
+	// bytes, or not valid UTF-8.
 	ErrInvalidCommandType = argument("bad command type")
 	// ErrInvalidOption: an option was given to a send that cannot honour it.
 	ErrInvalidOption = argument("option does not apply")

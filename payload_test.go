@@ -85,11 +85,10 @@ func TestPayloadLimit(t *testing.T) {
 		require.NotContains(t, err.Error(), over)
 		require.NoError(t, c.SendRealtime(ctx, userID, full))
 		require.ErrorIs(t, c.SendRealtime(ctx, userID, over), gateway.ErrPayloadTooLarge)
-		// A command's payload is {"type":…,"data":…}.
-		frame := len(`{"type":"T","data":""}`)
-		_, err = c.SendCommand(ctx, userID, "T", full[:100-frame], gateway.NoWait())
+		// For a command it is the data that counts.
+		_, err = c.SendCommand(ctx, userID, "T", full, gateway.NoWait())
 		require.NoError(t, err)
-		_, err = c.SendCommand(ctx, userID, "T", full[:101-frame], gateway.NoWait())
+		_, err = c.SendCommand(ctx, userID, "T", over, gateway.NoWait())
 		require.ErrorIs(t, err, gateway.ErrPayloadTooLarge)
 		require.Equal(t, 2, b.rows(t, userID))
 	})

@@ -17,7 +17,8 @@ import (
 // any order. Calls that run at the same time share round trips.
 //
 // payload is any value that encoding/json encodes; a json.RawMessage passes
-// through as it is; [Text] and [Binary] reach devices as text and bytes.
+// through without being encoded again; [Text] and [Binary] reach devices as
+// text and bytes.
 // [FailIfOffline] is the only option that applies.
 //
 // Errors: those that match ErrInvalidArgument, ErrUserOffline, ErrOverloaded,

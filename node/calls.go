@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/message-gateway/gateway/internal/control"
@@ -27,6 +28,10 @@ func (n *Node) do(ctx context.Context, target wire.HubChannel, call *control.Cal
 	defer cancel()
 	list := h.list(target, choose)
 	r := &control.Reply{Count: len(list)}
+	if call.Op == control.OpClose {
+		closeAtOnce(list, call.Reason)
+		return r
+	}
 	for _, s := range list {
 		if err := s.apply(ctx, call, r); err != nil {
 			r.Error = err.Error()
@@ -44,8 +49,6 @@ func (n *Node) do(ctx context.Context, target wire.HubChannel, call *control.Cal
 func (s *session) apply(ctx context.Context, call *control.Call, r *control.Reply) error {
 	switch call.Op {
 	case control.OpCount:
-	case control.OpClose:
-		s.closeByServer(call.Reason)
 	case control.OpJoin:
 		var until time.Time
 		if call.Until > 0 {
@@ -71,7 +74,15 @@ func (s *session) apply(ctx context.Context, call *control.Call, r *control.Repl
 	case control.OpGrant, control.OpRevoke, control.OpCheck:
 		return s.permission(call, r)
 	case control.OpTakeover:
-		return s.takeover(call, r)
+		if call.Reason != takeoverHand || call.From == s.node.id {
+			return s.takeover(call, r)
+		}
+		s.streams.pause()
+		err := s.takeover(call, r)
+		if err != nil {
+			s.streams.resume() // it stays here
+		}
+		return err
 	default:
 		// A newer version of a caller must not take silence for success.
 		return errors.New("operation " + string(call.Op) + " is not known")
@@ -106,6 +117,22 @@ func (s *session) permission(call *control.Call, r *control.Reply) error {
 		r.Full, err = true, nil
 	}
 	return err
+}
+
+// closeAtOnce closes connections, several at the same time: each may run a hook
+// of the application, and the caller waits.
+func closeAtOnce(list []*session, reason string) {
+	const parallel = 64
+	var wg sync.WaitGroup
+	limit := make(chan struct{}, parallel)
+	for _, s := range list {
+		limit <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-limit }()
+			s.closeByServer(reason)
+		})
+	}
+	wg.Wait()
 }
 
 // closeByServer closes the connection because the backend asked for it. The

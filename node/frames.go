@@ -68,7 +68,7 @@ func (s *session) request(f *protocol.Frame) {
 		s.acknowledge(f.AckID, &requestError{ackDuplicate, "the request was processed already"})
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.node.opts.HandlerTimeout)
+	ctx, cancel := context.WithTimeout(s.node.handlers, s.node.opts.HandlerTimeout)
 	defer cancel()
 	var err error
 	switch f.Type {
@@ -160,7 +160,7 @@ func (s *session) event(ctx context.Context, f *protocol.Frame) error {
 
 // invoke routes an invocation and answers it.
 func (s *session) invoke(f *protocol.Frame) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.node.opts.HandlerTimeout)
+	ctx, cancel := context.WithTimeout(s.node.handlers, s.node.opts.HandlerTimeout)
 	defer cancel()
 	response := &protocol.Response{InvocationID: f.InvocationID}
 	reply, err := s.handle(ctx, f.Event, f.Data, true)
@@ -176,7 +176,7 @@ func (s *session) invoke(f *protocol.Frame) {
 // simpleMessage handles a frame of a device without subprotocol: every frame
 // is the event "message", or goes to the device's group (section 3.6).
 func (s *session) simpleMessage(op ws.Opcode, payload []byte) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.node.opts.HandlerTimeout)
+	ctx, cancel := context.WithTimeout(s.node.handlers, s.node.opts.HandlerTimeout)
 	defer cancel()
 	data := protocol.Data{Type: protocol.Text, Bytes: payload}
 	if op == ws.OpBinary {

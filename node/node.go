@@ -63,6 +63,9 @@ type Node struct {
 	// reconnectionKeys sign reconnection tokens, the first one new ones.
 	reconnectionKeys [][]byte
 	work             *lifecycle.Group
+	// handlers is the parent of the contexts of OnEvent; cutHandlers ends it.
+	handlers    context.Context
+	cutHandlers context.CancelFunc
 	// gap asks for a round over the connected users at once.
 	gap chan struct{}
 
@@ -100,6 +103,7 @@ func New(client *gateway.Client, opts Options) (*Node, error) {
 		core: c, opts: opts.withDefaults(), id: hex.EncodeToString(id[:]),
 		work: lifecycle.New(context.Background()), gap: make(chan struct{}, 1), done: make(chan struct{}),
 	}
+	n.handlers, n.cutHandlers = context.WithCancel(context.Background())
 	if opts.REST != nil {
 		var err error
 		if n.api, err = rest.New(client, *opts.REST); err != nil {
@@ -110,7 +114,7 @@ func New(client *gateway.Client, opts Options) (*Node, error) {
 	n.answers = newAnswers(c)
 	n.retries = newRetries()
 	n.publisher = outbound.NewPublisher(c)
-	n.caller = control.NewCaller(c.Bus, c.Names)
+	n.caller = control.NewCallerOn(c.Bus, c.Names)
 	n.calls = make(chan hubCall, maxCalls)
 	n.reconnectionKeys = reconnectionKeys(c.AccessKeys)
 	n.listener = c.Bus.Listen(n.receive, n.missed)
@@ -121,7 +125,7 @@ func New(client *gateway.Client, opts Options) (*Node, error) {
 		n.stop()
 		return nil, fmt.Errorf("node: %s: %w", c.BrokerName, err)
 	}
-	if err := n.topics.acquire(ctx, channel{c.Names.Nodes(), true}); err != nil {
+	if err := n.topics.acquire(ctx, channel{c.Names.Nodes(), true}, channel{n.caller.Channel(), true}); err != nil {
 		n.stop()
 		return nil, fmt.Errorf("node: %s: %w", c.BusName, err)
 	}
@@ -221,6 +225,7 @@ func (n *Node) doShutdown(ctx context.Context) error {
 	case <-drained:
 	case <-ctx.Done():
 		err = ctx.Err()
+		n.cutHandlers()
 		n.sockets.abort()
 		select {
 		case <-drained:
@@ -231,6 +236,7 @@ func (n *Node) doShutdown(ctx context.Context) error {
 	n.sessions.eachAtOnce(func(s *session) { s.end(shutdownText) })
 	n.states.drain(ctx)
 	n.stop()
+	n.cutHandlers()
 	return err
 }
 

@@ -104,6 +104,14 @@ func (s *session) send(f outFrame) bool {
 }
 
 func (s *session) sendLocked(f outFrame) bool {
+	if s.heard != nil && f.id != 0 {
+		if s.heard[f.id] {
+			return true
+		}
+		if time.Now().After(s.heardUntil) {
+			s.heard = nil
+		}
+	}
 	switch {
 	case s.state == sessionOpening && len(s.early) < s.node.opts.MaxQueue:
 		s.early = append(s.early, f)

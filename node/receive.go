@@ -27,6 +27,10 @@ func (n *Node) receive(channel string, payload []byte) {
 		}
 		return
 	}
+	if channel == n.caller.Channel() {
+		n.caller.Receive(payload)
+		return
+	}
 	if target, ok := n.core.Names.ParseHubChannel(channel); ok {
 		n.receiveHub(target, payload)
 		return

@@ -44,6 +44,10 @@ type session struct {
 	out             outbox     // reliable subprotocols only
 	acks            ackCache   // ids of requests that were processed
 	early           []outFrame // sent before the connected frame
+	// heard are the ids of messages that came from another node together with
+	// the session; see takeover.
+	heard      map[uint64]bool
+	heardUntil time.Time
 	// disconnect is what OnDisconnected is told.
 	disconnect string
 }

@@ -17,7 +17,11 @@ import (
 // it. That node asks twice. The first time it learns the user and the groups,
 // so that it can subscribe to their channels; from then on both nodes hear
 // everything. The second time the connection moves, with the frames that the
-// device has not acknowledged; what both heard is recognised and kept once.
+// device has not acknowledged; what both heard is recognised and kept once. The
+// answer comes on the same listener as the messages, so whatever the other node
+// heard before it answered was heard here before the answer. On a Redis Cluster
+// channels have orders of their own; there the ids of what the other node
+// handed out are remembered for a moment.
 // A node that does not answer, because it is dead or paused, means that the
 // connection is lost: the device is told so at once, with 1008.
 
@@ -46,6 +50,9 @@ type movedFrame struct {
 	Group   string           `json:"group,omitempty"`
 	Data    []byte           `json:"data"`
 }
+
+// rememberHeard is how long messages may be on their way over another shard.
+const rememberHeard = 5 * time.Second
 
 // describe and hand are the two questions.
 const (
@@ -220,6 +227,7 @@ func (s *session) arrive(ctx context.Context, m *moved) error {
 	}
 	s.out.realtime = m.Realtime
 	s.early = afterOverlap(s.early, m.Realtime, heard)
+	s.heard, s.heardUntil = heard, now.Add(rememberHeard)
 	s.mu.Unlock()
 	s.streams.restore(s, m.Streams)
 

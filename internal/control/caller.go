@@ -43,6 +43,19 @@ func NewCaller(b bus.Bus, names wire.Names) *Caller {
 	return &Caller{bus: b, channel: names.Replies(uuid.NewString()), done: make(chan struct{}), waiting: map[uint64]chan *Reply{}}
 }
 
+// NewCallerOn returns a Caller whose owner listens for it: the owner subscribes
+// to Channel on a listener of its own before the first call, and hands what
+// comes there to Receive. Answers then come in one order with everything else
+// on that listener.
+func NewCallerOn(b bus.Bus, names wire.Names) *Caller {
+	c := NewCaller(b, names)
+	c.ready = true
+	return c
+}
+
+// Channel is the channel of answers.
+func (c *Caller) Channel() string { return c.channel }
+
 // Call sends a call to the nodes that are subscribed to channel and returns
 // their answers. No answers and no error means that nobody is concerned.
 func (c *Caller) Call(ctx context.Context, channel string, call Call) ([]*Reply, error) {
@@ -96,7 +109,7 @@ func (c *Caller) listen(ctx context.Context) error {
 	default:
 	}
 	if c.listener == nil {
-		c.listener = c.bus.Listen(c.receive, func() {})
+		c.listener = c.bus.Listen(func(_ string, payload []byte) { c.Receive(payload) }, func() {})
 	}
 	listener := c.listener
 	c.mu.Unlock()
@@ -109,7 +122,8 @@ func (c *Caller) listen(ctx context.Context) error {
 	return nil
 }
 
-func (c *Caller) receive(_ string, payload []byte) {
+// Receive takes an answer; anything else is ignored.
+func (c *Caller) Receive(payload []byte) {
 	decoded, err := Decode(payload)
 	reply, ok := decoded.(*Reply)
 	if err != nil || !ok {

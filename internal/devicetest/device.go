@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -136,8 +137,11 @@ func Connect(t testing.TB, opts Options) *Device {
 	return d
 }
 
-// framed says that the device speaks a PubSub subprotocol.
-func (d *Device) framed() bool { return d.conn.Subprotocol() != "" }
+// framed says that the device speaks a PubSub subprotocol, and not one that
+// the application chose.
+func (d *Device) framed() bool {
+	return strings.Contains(strings.ToLower(d.conn.Subprotocol()), "webpubsub")
+}
 
 // Subprotocol is what the node chose.
 func (d *Device) Subprotocol() string { return d.conn.Subprotocol() }

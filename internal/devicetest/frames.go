@@ -309,3 +309,8 @@ func RecoveryURL(base, connectionID, token string) string {
 	}
 	return base + separator + "awps_connection_id=" + url.QueryEscape(connectionID) + "&awps_reconnection_token=" + url.QueryEscape(token)
 }
+
+// TryPing is Ping where the connection may be over, in the JSON subprotocols.
+func (d *Device) TryPing() error {
+	return d.TrySendRaw(websocket.MessageText, []byte(`{"type":"ping"}`))
+}

@@ -224,7 +224,11 @@ func TestCloseWaitsForHintsOnTheirWay(t *testing.T) {
 	closed := make(chan struct{})
 	go func() { h.Close(time.Minute); close(closed) }()
 	release <- struct{}{}
-	<-notifying
+	select {
+	case <-notifying:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the notification was given up")
+	}
 	select {
 	case <-closed:
 		t.Fatal("closed before the notification was out")

@@ -131,6 +131,9 @@ type CommandPayload struct {
 	Data json.RawMessage `json:"data"`
 }
 
+// Encode returns the JSON of the column. White space in the data may go.
+func (p CommandPayload) Encode() (json.RawMessage, error) { return marshal(p) }
+
 // Encode returns the JSON of the envelope. A stored payload that is no JSON
 // (which a column of type JSON prevents) is an error.
 func (e *Envelope) Encode() (json.RawMessage, error) {
@@ -159,7 +162,7 @@ func marshal(v any) (json.RawMessage, error) {
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
-		return nil, fmt.Errorf("encode envelope: %w", err)
+		return nil, fmt.Errorf("encode: %w", err)
 	}
 	return bytes.TrimSuffix(buf.Bytes(), []byte{'\n'}), nil
 }

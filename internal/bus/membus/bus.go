@@ -32,8 +32,10 @@ func (b *Bus) Publish(ctx context.Context, pubs []bus.Publication) ([]int64, err
 		return nil, err
 	}
 	receivers := make([]int64, len(pubs))
-	b.hub.mu.RLock()
-	defer b.hub.mu.RUnlock()
+	// One at a time, so that messages reach all listeners in one order, as on
+	// a Redis server: who hears an answer has heard what came before it.
+	b.hub.mu.Lock()
+	defer b.hub.mu.Unlock()
 	for i := range pubs {
 		subscribed := b.hub.channels[pubs[i].Channel]
 		if len(subscribed) == 0 {

@@ -16,6 +16,8 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+
+	"github.com/message-gateway/gateway/internal/testenv/services"
 )
 
 const usage = `Usage: test-services [flags] run -- COMMAND [ARG…]
@@ -39,7 +41,7 @@ Flags:
 
 func init() {
 	// Children are told to end when the thread that started them does (see
-	// proc_linux.go). The main thread lives as long as this process.
+	// package services). The main thread lives as long as this process.
 	runtime.LockOSThread()
 }
 
@@ -54,7 +56,7 @@ func realMain(args []string, stdout, stderr io.Writer) int {
 		_, _ = io.WriteString(stderr, usage)
 		flags.PrintDefaults()
 	}
-	use := flags.String("use", envOr("GATEWAY_TEST_USE", strings.Join(allWays, ",")),
+	use := flags.String("use", envOr("GATEWAY_TEST_USE", strings.Join(services.AllWays, ",")),
 		"ways to try, in this order; default from GATEWAY_TEST_USE")
 	compose := flags.String("compose", "deploy/compose.yaml", "compose file for the way `compose`")
 	msg := flags.Bool("msg", false, "also set the MSG_* variables of an application, with a MySQL database that is dropped at the end")
@@ -85,12 +87,12 @@ func realMain(args []string, stdout, stderr io.Writer) int {
 		}
 	}()
 
-	sup := &supervisor{log: stderr, composeFile: *compose}
-	defer sup.stop()
-	values, err := sup.bringUp(ctx, services(), strings.Split(*use, ","))
+	sup := &services.Supervisor{Log: stderr, ComposeFile: *compose}
+	defer sup.Stop()
+	values, err := sup.BringUp(ctx, services.All(), strings.Split(*use, ","))
 	var extra []string
 	if err == nil && *msg {
-		extra, err = sup.applicationEnv(ctx, values)
+		extra, err = sup.ApplicationEnv(ctx, values)
 	}
 	close(started)
 	if err != nil {
@@ -99,8 +101,8 @@ func realMain(args []string, stdout, stderr io.Writer) int {
 	}
 
 	set := []string{"GATEWAY_TEST_REQUIRE=1"}
-	for _, s := range services() {
-		set = append(set, s.variable+"="+values[s.name])
+	for _, s := range services.All() {
+		set = append(set, s.Variable+"="+values[s.Name])
 	}
 	set = append(set, extra...)
 	if mode == "up" {
@@ -141,7 +143,7 @@ func runCommand(command, env []string, signals <-chan os.Signal, stderr io.Write
 	cmd := exec.Command(command[0], command[1:]...) //nolint:gosec,noctx // runs what the caller asked for; signals end it, below
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, stderr
-	isolate(cmd, nil)
+	services.Isolate(cmd)
 	if err := cmd.Start(); err != nil {
 		_, _ = fmt.Fprintf(stderr, "test-services: %v\n", err)
 		return 127
@@ -153,14 +155,14 @@ func runCommand(command, env []string, signals <-chan os.Signal, stderr io.Write
 		select {
 		case s := <-signals:
 			if asked { // it did not listen the first time
-				signalGroup(cmd, os.Kill)
+				services.Signal(cmd, os.Kill)
 				continue
 			}
 			asked = true
-			signalGroup(cmd, s)
+			services.Signal(cmd, s)
 		case err := <-done:
 			if asked {
-				signalGroup(cmd, os.Kill) // what the command left behind in its group
+				services.Signal(cmd, os.Kill) // what the command left behind in its group
 				return 130
 			}
 			var exit *exec.ExitError

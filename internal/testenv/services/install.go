@@ -1,4 +1,4 @@
-package main
+package services
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ const policyFile = "/usr/sbin/policy-rc.d"
 
 // installDebian installs the packages of the missing services without letting
 // them start a server of their own on the usual ports.
-func (sup *supervisor) installDebian(ctx context.Context, missing []service) error {
+func (sup *Supervisor) installDebian(ctx context.Context, missing []Service) error {
 	if os.Geteuid() != 0 {
 		return errors.New("not root")
 	}
@@ -46,7 +46,7 @@ func (sup *supervisor) installDebian(ctx context.Context, missing []service) err
 	for _, s := range missing {
 		packages = append(packages, s.pkg)
 	}
-	_, _ = fmt.Fprintf(sup.log, "installing with apt-get: %s\n", strings.Join(packages, " "))
+	_, _ = fmt.Fprintf(sup.Log, "installing with apt-get: %s\n", strings.Join(packages, " "))
 	for _, args := range [][]string{
 		{"update", "-q"},
 		append([]string{"install", "-q", "-y", "--no-install-recommends"}, packages...),
@@ -61,7 +61,7 @@ func (sup *supervisor) installDebian(ctx context.Context, missing []service) err
 
 // composeUp starts the missing services as containers on free ports and
 // returns their values.
-func (sup *supervisor) composeUp(ctx context.Context, missing []service) (map[string]string, error) {
+func (sup *Supervisor) composeUp(ctx context.Context, missing []Service) (map[string]string, error) {
 	docker, err := exec.LookPath("docker")
 	if err != nil {
 		return nil, errors.New("no docker")
@@ -74,26 +74,26 @@ func (sup *supervisor) composeUp(ctx context.Context, missing []service) (map[st
 	}
 	env := []string{"MYSQL_ROOT_PASSWORD=" + composePassword, "RABBITMQ_USER=" + rabbitUser, "RABBITMQ_PASSWORD=" + composePassword}
 	values := map[string]string{}
-	base := []string{"compose", "-p", "gateway-test-" + testenv.Unique(), "-f", sup.composeFile}
+	base := []string{"compose", "-p", "gateway-test-" + testenv.Unique(), "-f", sup.ComposeFile}
 	up := append(base[:len(base):len(base)], "up", "--detach", "--wait")
 	for _, s := range missing {
 		port, err := freePort(ctx)
 		if err != nil {
 			return nil, err
 		}
-		env = append(env, fmt.Sprintf("%s_PORT=%d", strings.ToUpper(s.name), port))
-		values[s.name] = s.composed(port)
-		up = append(up, s.name)
+		env = append(env, fmt.Sprintf("%s_PORT=%d", strings.ToUpper(s.Name), port))
+		values[s.Name] = s.composed(port)
+		up = append(up, s.Name)
 	}
-	sup.onStop(func() { // ctx may be over by then
+	sup.OnStop(func() { // ctx may be over by then
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		down := append(base[:len(base):len(base)], "down", "--volumes", "--remove-orphans")
 		if err := tool(ctx, env, docker, down...); err != nil {
-			_, _ = fmt.Fprintf(sup.log, "test-services: %v\n", err)
+			_, _ = fmt.Fprintf(sup.Log, "test-services: %v\n", err)
 		}
 	})
-	_, _ = fmt.Fprintf(sup.log, "starting containers (%s)\n", sup.composeFile)
+	_, _ = fmt.Fprintf(sup.Log, "starting containers (%s)\n", sup.ComposeFile)
 	return values, tool(ctx, env, docker, up...)
 }
 

@@ -1,4 +1,4 @@
-package main
+package services
 
 import (
 	"context"
@@ -11,8 +11,12 @@ import (
 	"time"
 )
 
-// errEnded says that a server ended before it answered.
-var errEnded = errors.New("the server ended")
+// errEnded says that a server ended before it answered, errNotInstalled that
+// its program is missing.
+var (
+	errEnded        = errors.New("the server ended")
+	errNotInstalled = errors.New("not installed")
+)
 
 const stopTime = 20 * time.Second
 
@@ -33,15 +37,15 @@ type home struct {
 
 // newHome makes a folder that is deleted in the end. It must be asked for
 // before the server is started: what is stopped last was begun first.
-func (sup *supervisor) newHome(name string) (*home, error) {
+func (sup *Supervisor) newHome(name string) (*home, error) {
 	// Short, for the length of a Unix socket's path is limited.
 	dir, err := os.MkdirTemp("", "gw-"+name+"-")
 	if err != nil {
 		return nil, err
 	}
-	sup.onStop(func() {
+	sup.OnStop(func() {
 		if err := os.RemoveAll(dir); err != nil {
-			_, _ = fmt.Fprintf(sup.log, "test-services: %v\n", err)
+			_, _ = fmt.Fprintf(sup.Log, "test-services: %v\n", err)
 		}
 	})
 	h := &home{dir: dir, account: accountFor(name)}
@@ -62,17 +66,28 @@ func (h *home) write(name, content string) (string, error) {
 // command prepares a program that runs in the folder with an environment of
 // its own: what the caller's shell says about its own servers must not matter.
 func (h *home) command(path string, args ...string) *exec.Cmd {
-	cmd := exec.Command(path, args...) //nolint:gosec,noctx // an installed server; supervisor.stop ends it, not a ctx
+	cmd := exec.Command(path, args...) //nolint:gosec,noctx // an installed server; Supervisor.stop ends it, not a ctx
 	cmd.Dir = h.dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin", "HOME=" + h.dir, "TMPDIR=" + h.dir, "LANG=C.UTF-8"}
 	isolate(cmd, h.account)
 	return cmd
 }
 
-// spawn starts a server whose output goes to a file in its folder.
-func (sup *supervisor) spawn(h *home, cmd *exec.Cmd) (*child, error) {
+// spawn starts a program that is ended with the others.
+func (sup *Supervisor) spawn(h *home, cmd *exec.Cmd) (*child, error) {
+	c, err := h.spawn(cmd)
+	if err != nil {
+		return nil, err
+	}
+	sup.OnStop(c.stop)
+	return c, nil
+}
+
+// spawn starts a program whose output goes to a file in its folder, after that
+// of its earlier runs.
+func (h *home) spawn(cmd *exec.Cmd) (*child, error) {
 	log := h.path(filepath.Base(cmd.Path) + ".log")
-	file, err := os.Create(log) //nolint:gosec // a path in our own temporary folder
+	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // a path in our own temporary folder
 	if err != nil {
 		return nil, err
 	}
@@ -86,18 +101,17 @@ func (sup *supervisor) spawn(h *home, cmd *exec.Cmd) (*child, error) {
 		_ = cmd.Wait()
 		close(c.ended)
 	}()
-	sup.onStop(c.stop)
 	return c, nil
 }
 
 // stop asks the server to end, waits, and in the end kills its process group.
 func (c *child) stop() {
-	signalGroup(c.cmd, terminate)
+	Signal(c.cmd, terminate)
 	select {
 	case <-c.ended:
 	case <-time.After(stopTime):
 	}
-	signalGroup(c.cmd, os.Kill) // also what it left behind in its group
+	Signal(c.cmd, os.Kill) // also what it left behind in its group
 	<-c.ended
 }
 
@@ -122,7 +136,7 @@ func look(candidates ...string) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("not installed: none of %s", strings.Join(candidates, ", "))
+	return "", fmt.Errorf("%w: none of %s", errNotInstalled, strings.Join(candidates, ", "))
 }
 
 // wait waits until the program has ended and says how.

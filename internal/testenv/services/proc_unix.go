@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package services
 
 import (
 	"errors"
@@ -11,7 +11,12 @@ import (
 	"syscall"
 )
 
-const terminate = syscall.SIGTERM
+const (
+	terminate = syscall.SIGTERM
+	kill      = syscall.SIGKILL
+	pause     = syscall.SIGSTOP
+	resume    = syscall.SIGCONT
+)
 
 // account is a user to run a server as; nil is the one that runs this.
 type account struct{ uid, gid uint32 }
@@ -43,8 +48,12 @@ func (a *account) own(path string) error {
 	return os.Chown(path, int(a.uid), int(a.gid))
 }
 
-// isolate gives the command a process group, so that Ctrl-C in a terminal does
-// not reach it behind our back and all of it can be ended, and an account.
+// Isolate gives a command a process group of its own, so that Ctrl-C in a
+// terminal does not reach it behind our back and all of it can be ended, and
+// has the kernel end it when this process dies.
+func Isolate(cmd *exec.Cmd) { isolate(cmd, nil) }
+
+// isolate is Isolate with an account to run as.
 func isolate(cmd *exec.Cmd, a *account) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if a != nil {
@@ -53,7 +62,9 @@ func isolate(cmd *exec.Cmd, a *account) {
 	dieWithParent(cmd.SysProcAttr)
 }
 
-func signalGroup(cmd *exec.Cmd, s os.Signal) {
+// Signal sends a signal to the process group of a program that Isolate or a
+// Supervisor prepared.
+func Signal(cmd *exec.Cmd, s os.Signal) {
 	if n, ok := s.(syscall.Signal); ok && cmd.Process != nil {
 		_ = syscall.Kill(-cmd.Process.Pid, n) // that it is gone already is fine
 	}

@@ -1,10 +1,9 @@
-package main
+package services
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"slices"
@@ -21,13 +20,16 @@ const (
 	wayCompose   = "compose"
 )
 
-var allWays = []string{wayEnv, wayRunning, wayInstalled, wayDebian, wayCompose}
+// AllWays are the ways of BringUp, in the usual order.
+var AllWays = []string{wayEnv, wayRunning, wayInstalled, wayDebian, wayCompose}
 
-// service is one of the servers that the tests need. Its value is what its
+// Service is one of the servers that the tests need. Its value is what its
 // variable holds: the form that package testenv documents.
-type service struct {
-	name     string
-	variable string
+type Service struct {
+	// Name is redis, mysql or rabbitmq.
+	Name string
+	// Variable is the environment variable of tests that holds the value.
+	Variable string
 	usual    string // value on the usual port
 	pkg      string // Debian's package
 	// where is the value without credentials, to be printed.
@@ -35,25 +37,26 @@ type service struct {
 	// probe logs in and returns the server's name and version.
 	probe func(ctx context.Context, value string) (string, error)
 	// start starts the installed server; it does not wait until it answers.
-	start func(ctx context.Context, sup *supervisor) (value string, c *child, err error)
+	start func(ctx context.Context, sup *Supervisor) (*Server, error)
 	// composed gives the value for the port that compose was told to use.
 	composed func(port int) string
 }
 
-func services() []service {
-	return []service{
+// All are the services that the tests need.
+func All() []Service {
+	return []Service{
 		{
-			name: "redis", variable: "GATEWAY_TEST_REDIS", usual: "127.0.0.1:6379", pkg: "redis-server",
+			Name: "redis", Variable: "GATEWAY_TEST_REDIS", usual: "127.0.0.1:6379", pkg: "redis-server",
 			where: redisWhere, probe: probeRedis, start: startRedis,
 			composed: func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) },
 		},
 		{
-			name: "mysql", variable: "GATEWAY_TEST_MYSQL", usual: "root@tcp(127.0.0.1:3306)/", pkg: "mariadb-server",
+			Name: "mysql", Variable: "GATEWAY_TEST_MYSQL", usual: "root@tcp(127.0.0.1:3306)/", pkg: "mariadb-server",
 			where: mysqlWhere, probe: probeMySQL, start: startMySQL,
 			composed: func(port int) string { return fmt.Sprintf("root:%s@tcp(127.0.0.1:%d)/", composePassword, port) },
 		},
 		{
-			name: "rabbitmq", variable: "GATEWAY_TEST_RABBITMQ", usual: rabbitURL(5672), pkg: "rabbitmq-server",
+			Name: "rabbitmq", Variable: "GATEWAY_TEST_RABBITMQ", usual: rabbitURL(5672), pkg: "rabbitmq-server",
 			where: rabbitWhere, probe: probeRabbit, start: startRabbit,
 			composed: func(port int) string {
 				return fmt.Sprintf("amqp://%s:%s@127.0.0.1:%d/", rabbitUser, composePassword, port)
@@ -74,17 +77,17 @@ const (
 	startTime = 2 * time.Minute
 )
 
-// bringUp returns the value of every service, each by the first way that
+// BringUp returns the value of every Service, each by the first way that
 // works, and prints which that was.
-func (sup *supervisor) bringUp(ctx context.Context, all []service, ways []string) (map[string]string, error) {
+func (sup *Supervisor) BringUp(ctx context.Context, all []Service, ways []string) (map[string]string, error) {
 	for _, w := range ways {
-		if !slices.Contains(allWays, w) {
-			return nil, fmt.Errorf("unknown way %q: use some of %s", w, strings.Join(allWays, ","))
+		if !slices.Contains(AllWays, w) {
+			return nil, fmt.Errorf("unknown way %q: use some of %s", w, strings.Join(AllWays, ","))
 		}
 	}
 	values := make(map[string]string, len(all))
 	missing := all
-	tried := map[string][]string{} // service name: what did not work, and why
+	tried := map[string][]string{} // Service name: what did not work, and why
 	for _, way := range ways {
 		if len(missing) == 0 {
 			break
@@ -93,15 +96,15 @@ func (sup *supervisor) bringUp(ctx context.Context, all []service, ways []string
 		if err != nil {
 			return nil, err
 		}
-		var left []service
+		var left []Service
 		for _, s := range missing {
-			f, ok := found[s.name]
+			f, ok := found[s.Name]
 			if !ok {
 				left = append(left, s)
 				continue
 			}
-			values[s.name] = f.value
-			_, _ = fmt.Fprintf(sup.log, "%-9s %-22s %-34s %s\n", s.name, s.where(f.value), f.version, f.how)
+			values[s.Name] = f.value
+			_, _ = fmt.Fprintf(sup.Log, "%-9s %-22s %-34s %s\n", s.Name, s.where(f.value), f.version, f.how)
 		}
 		missing = left
 	}
@@ -111,28 +114,28 @@ func (sup *supervisor) bringUp(ctx context.Context, all []service, ways []string
 	return values, nil
 }
 
-// found is a service that answers.
+// found is a Service that answers.
 type found struct {
 	value, version, how string
 }
 
 // try tries one way for every missing service. It returns an error only where
 // going on makes no sense.
-func (sup *supervisor) try(ctx context.Context, way string, missing []service, tried map[string][]string) (map[string]found, error) {
+func (sup *Supervisor) try(ctx context.Context, way string, missing []Service, tried map[string][]string) (map[string]found, error) {
 	got := map[string]found{}
-	note := func(s service, err error) { tried[s.name] = append(tried[s.name], way+": "+err.Error()) }
+	note := func(s Service, err error) { tried[s.Name] = append(tried[s.Name], way+": "+err.Error()) }
 	switch way {
 	case wayEnv:
 		for _, s := range missing {
-			value := os.Getenv(s.variable)
+			value := os.Getenv(s.Variable)
 			if value == "" {
 				continue
 			}
 			version, err := probeOnce(ctx, s, value)
 			if err != nil { // asked for by name: nothing else will do
-				return nil, fmt.Errorf("%s is set, but %s does not answer there: %w", s.variable, s.name, err)
+				return nil, fmt.Errorf("%s is set, but %s does not answer there: %w", s.Variable, s.Name, err)
 			}
-			got[s.name] = found{value, version, "named by " + s.variable}
+			got[s.Name] = found{value, version, "named by " + s.Variable}
 		}
 	case wayRunning:
 		for _, s := range missing {
@@ -141,7 +144,7 @@ func (sup *supervisor) try(ctx context.Context, way string, missing []service, t
 				note(s, err)
 				continue
 			}
-			got[s.name] = found{s.usual, version, "was running already"}
+			got[s.Name] = found{s.usual, version, "was running already"}
 		}
 	case wayInstalled:
 		return sup.startInstalled(ctx, missing, "started for this run", note)
@@ -162,57 +165,56 @@ func (sup *supervisor) try(ctx context.Context, way string, missing []service, t
 			return got, ctx.Err()
 		}
 		for _, s := range missing {
-			version, err := sup.await(ctx, s, values[s.name], nil)
+			version, err := sup.await(ctx, s, values[s.Name], nil)
 			if err != nil {
 				note(s, err)
 				continue
 			}
-			got[s.name] = found{values[s.name], version, "started for this run with docker compose"}
+			got[s.Name] = found{values[s.Name], version, "started for this run with docker compose"}
 		}
 	}
 	return got, ctx.Err()
 }
 
 // startInstalled starts the servers side by side and waits for them after.
-func (sup *supervisor) startInstalled(ctx context.Context, missing []service, how string, note func(service, error)) (map[string]found, error) {
+func (sup *Supervisor) startInstalled(ctx context.Context, missing []Service, how string, note func(Service, error)) (map[string]found, error) {
 	type pending struct {
-		value string
-		child *child
-		err   error
+		server *Server
+		err    error
 	}
-	begin := func(s service) pending {
-		value, c, err := s.start(ctx, sup)
-		return pending{value, c, err}
+	begin := func(s Service) pending {
+		server, err := s.start(ctx, sup)
+		return pending{server, err}
 	}
 	starting := map[string]pending{}
 	for _, s := range slices.Backward(missing) { // RabbitMQ takes longest
-		starting[s.name] = begin(s)
+		starting[s.Name] = begin(s)
 	}
 	got := map[string]found{}
 	for _, s := range missing {
-		p := starting[s.name]
+		p := starting[s.Name]
 		var version string
 		if p.err == nil {
-			version, p.err = sup.await(ctx, s, p.value, p.child)
+			version, p.err = sup.await(ctx, s, p.server.Value, p.server.child)
 		}
 		if errors.Is(p.err, errEnded) && ctx.Err() == nil {
 			// Another process may have taken the port between our look and the
 			// server's. Once more, on others.
 			if p = begin(s); p.err == nil {
-				version, p.err = sup.await(ctx, s, p.value, p.child)
+				version, p.err = sup.await(ctx, s, p.server.Value, p.server.child)
 			}
 		}
 		if p.err != nil {
 			note(s, p.err)
 			continue
 		}
-		got[s.name] = found{p.value, version, how}
+		got[s.Name] = found{p.server.Value, version, how}
 	}
 	return got, ctx.Err()
 }
 
-// await probes until the service answers, its process ends, or time is up.
-func (sup *supervisor) await(ctx context.Context, s service, value string, c *child) (string, error) {
+// await probes until the Service answers, its process ends, or time is up.
+func (sup *Supervisor) await(ctx context.Context, s Service, value string, c *child) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	var ended <-chan struct{}
@@ -237,19 +239,19 @@ func (sup *supervisor) await(ctx context.Context, s service, value string, c *ch
 	}
 }
 
-func probeOnce(ctx context.Context, s service, value string) (string, error) {
+func probeOnce(ctx context.Context, s Service, value string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
 	return s.probe(ctx, value)
 }
 
-func explain(missing []service, tried map[string][]string) error {
+func explain(missing []Service, tried map[string][]string) error {
 	var b strings.Builder
 	var packages []string
 	for _, s := range missing {
 		packages = append(packages, s.pkg)
-		_, _ = fmt.Fprintf(&b, "\nno %s for the tests:", s.name)
-		for _, line := range tried[s.name] {
+		_, _ = fmt.Fprintf(&b, "\nno %s for the tests:", s.Name)
+		for _, line := range tried[s.Name] {
 			_, _ = fmt.Fprintf(&b, "\n  %s", strings.ReplaceAll(line, "\n", "\n    "))
 		}
 	}
@@ -281,20 +283,4 @@ func freePorts(ctx context.Context, n int) ([]int, error) {
 		}
 	}
 	return ports, nil
-}
-
-// supervisor holds what was started, in order, to be stopped in reverse.
-type supervisor struct {
-	log         io.Writer
-	composeFile string
-	cleanups    []func()
-}
-
-func (sup *supervisor) onStop(f func()) { sup.cleanups = append(sup.cleanups, f) }
-
-func (sup *supervisor) stop() {
-	for _, f := range slices.Backward(sup.cleanups) {
-		f()
-	}
-	sup.cleanups = nil
 }

@@ -1,4 +1,4 @@
-package main
+package services
 
 import (
 	"context"
@@ -113,9 +113,9 @@ func probeRabbit(ctx context.Context, value string) (string, error) {
 	return fmt.Sprintf("%v %v", conn.Properties["product"], conn.Properties["version"]), nil
 }
 
-// applicationEnv returns the MSG_* variables of an application that uses these
+// ApplicationEnv returns the MSG_* variables of an application that uses these
 // services, with a database of its own.
-func (sup *supervisor) applicationEnv(ctx context.Context, values map[string]string) ([]string, error) {
+func (sup *Supervisor) ApplicationEnv(ctx context.Context, values map[string]string) ([]string, error) {
 	redisHost, redisPort, err := net.SplitHostPort(values["redis"])
 	if err != nil {
 		return nil, err
@@ -140,11 +140,11 @@ func (sup *supervisor) applicationEnv(ctx context.Context, values map[string]str
 	if _, err := db.ExecContext(ctx, "CREATE DATABASE "+name+" CHARACTER SET utf8mb4"); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	sup.onStop(func() { // ctx may be over by then
+	sup.OnStop(func() { // ctx may be over by then
 		ctx, cancel := context.WithTimeout(context.Background(), probeTime)
 		defer cancel()
 		if _, err := db.ExecContext(ctx, "DROP DATABASE "+name); err != nil {
-			_, _ = fmt.Fprintf(sup.log, "test-services: drop database %s: %v\n", name, err)
+			_, _ = fmt.Fprintf(sup.Log, "test-services: drop database %s: %v\n", name, err)
 		}
 		_ = db.Close()
 	})
