@@ -35,3 +35,24 @@ func ExampleClient_AwaitCommand() {
 	// answer so far: true
 	// true true
 }
+
+// The device answers while nobody waits; the answer is there for who asks.
+func ExampleClient_AwaitCommand_answered() {
+	server := startExample() // a client and a node
+	defer server.stop()
+	ctx := context.Background()
+	sent, err := server.SendCommand(ctx, "user_123", "REBOOT", nil, gateway.NoWait())
+	if err != nil {
+		log.Fatal(err)
+	}
+	device := server.connect(server.Hub(gateway.DefaultHub), "user_123") // the command has waited for it
+	defer device.close()
+	device.answer(`"rebooted"`)
+
+	res, err := server.AwaitCommand(ctx, sent.MessageID)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(string(res.Response))
+	// Output: "rebooted"
+}

@@ -39,3 +39,19 @@ func ExampleClient_SendCommand() {
 	// no answer in time
 	// TIMED_OUT
 }
+
+// A device answers; the first answer of any device ends the wait.
+func ExampleClient_SendCommand_answered() {
+	server := startExample() // a client and a node
+	defer server.stop()
+	device := server.connect(server.Hub(gateway.DefaultHub), "user_123")
+	defer device.close()
+	defer device.answering(`{"canvas":"c1"}`)() // as soon as the command comes
+
+	res, err := server.SendCommand(context.Background(), "user_123", "CLIENT_SERVER:CREATE_CANVAS", map[string]int{"width": 100})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(string(res.Response))
+	// Output: {"canvas":"c1"}
+}

@@ -69,7 +69,7 @@ func WithReason(reason string) HubOption {
 }
 
 // WithMessageTTL drops a message that waits longer than this for a device
-// whose connection is broken or slow. Whole seconds count. 0 means no limit.
+// whose connection is broken to recover. Whole seconds count. 0 means no limit.
 func WithMessageTTL(ttl time.Duration) HubOption {
 	return hubOption(optTTL, func(o *hubOptions) error {
 		if ttl < 0 || ttl > MaxMessageTTL || ttl%time.Second != 0 {

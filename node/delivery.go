@@ -63,12 +63,16 @@ func (u *user) deliver(h *wire.Hint) {
 		return
 	}
 	for _, set := range []map[string]*delivery{u.inFlight, u.requested} {
-		if d, known := set[h.ID]; known {
-			if d.hint.ResponseQueue == "" {
-				d.hint.ResponseQueue = h.ResponseQueue
-			}
-			return
+		if d, known := set[h.ID]; known && d.hint.ResponseQueue == "" {
+			d.hint.ResponseQueue = h.ResponseQueue
 		}
+	}
+	if _, known := u.requested[h.ID]; known {
+		return
+	}
+	if d, known := u.inFlight[h.ID]; known {
+		u.offerAll(d)
+		return
 	}
 	if !u.hasRoom(len(h.Envelope)) {
 		// The database holds it: every connection reads it there, later.
@@ -77,7 +81,12 @@ func (u *user) deliver(h *wire.Hint) {
 		}
 		return
 	}
-	d := u.track(h)
+	u.offerAll(u.track(h))
+}
+
+// offerAll offers a message to the sessions that have not got it. A catch-up of
+// one of them may have found it first.
+func (u *user) offerAll(d *delivery) {
 	for _, m := range u.sessions {
 		u.offer(m, d)
 	}

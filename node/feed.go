@@ -174,6 +174,7 @@ func (u *user) takeRow(m *member, row *store.Message) bool {
 		d = u.track(hint)
 	}
 	u.hand(m, d)
+	u.offerAll(d) // those that have caught up may not have heard of it
 	return true
 }
 

@@ -117,7 +117,7 @@ func errorDetail(err error) *protocol.ErrorDetail {
 	if failed := (*requestError)(nil); errors.As(err, &failed) {
 		return &protocol.ErrorDetail{Name: failed.name, Message: failed.message}
 	}
-	return &protocol.ErrorDetail{Name: ackInternalError, Message: "the event handler failed"}
+	return &protocol.ErrorDetail{Name: ackInternalError, Message: "the request failed"}
 }
 
 // reply sends a control frame to the device, if it is there.
@@ -184,8 +184,11 @@ func (s *session) simpleMessage(op ws.Opcode, payload []byte) {
 	}
 	if s.simple.group != "" {
 		err := s.publish(ctx, s.simple.group, s.simple.noEcho, control.Message{DataType: data.Type.String(), Data: data.Bytes})
-		if err != nil {
+		switch refused := (*requestError)(nil); {
+		case errors.As(err, &refused):
 			s.closeWith(ws.ClosePolicyViolation, "")
+		case err != nil:
+			s.closeWith(ws.CloseInternalError, "")
 		}
 		return
 	}

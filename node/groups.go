@@ -32,7 +32,7 @@ func (s *session) join(ctx context.Context, group string, until time.Time) error
 	}
 	m := &membership{until: until}
 	s.room.mu.Lock()
-	_, here := s.room.sessions[s.id]
+	here := s.room.sessions[s.id] == s
 	_, again := s.groups[group]
 	full := !again && len(s.groups) >= maxGroups
 	if here && !full {

@@ -69,17 +69,18 @@ func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
 		n.refuse(w, "bus", http.StatusServiceUnavailable, "try again later")
 		return
 	}
+	accepted = true // dismiss counts it from now on
+	s.enter(groups)
 	conn, err := ws.Accept(w, r, n.wsOptions(name))
 	if err != nil {
-		s.unsubscribe(groups)
+		s.abandon()
 		n.countRefused("upgrade")
 		return
 	}
-	accepted = true
 	n.serving.Add(1) // the handshake itself is counted, so this cannot race with Shutdown
 	go func() {
 		defer n.serving.Done()
-		s.run(conn, groups)
+		s.run(conn)
 	}()
 }
 

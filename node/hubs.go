@@ -34,19 +34,32 @@ func (t *hubs) get(key string) *hub {
 	return t.m[key]
 }
 
-// open returns the hub. Hubs are few, and are kept once they were used.
-func (t *hubs) open(key string) *hub {
+// enter puts a session into its hub and the groups that it starts with.
+func (t *hubs) enter(s *session, groups []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.m == nil {
 		t.m = map[string]*hub{}
 	}
-	h, ok := t.m[key]
+	h, ok := t.m[s.hubKey]
 	if !ok {
 		h = &hub{sessions: map[string]*session{}, users: map[string]members{}, groups: map[string]members{}}
-		t.m[key] = h
+		t.m[s.hubKey] = h
 	}
-	return h
+	s.room = h
+	h.enter(s, groups)
+}
+
+// exit takes a session out of its hub, and returns the groups that it was in.
+// An empty hub is forgotten: who connects may choose its name.
+func (t *hubs) exit(s *session) (groups []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	groups = s.room.exit(s)
+	if s.room.empty() {
+		delete(t.m, s.hubKey)
+	}
+	return groups
 }
 
 func add(sets map[string]members, key string, s *session) {
@@ -77,11 +90,19 @@ func (h *hub) enter(s *session, groups []string) {
 	}
 }
 
+func (h *hub) empty() bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return len(h.sessions) == 0 && len(h.users) == 0
+}
+
 // exit takes a session out of the hub and all its groups, and returns those.
 func (h *hub) exit(s *session) (groups []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.sessions, s.id)
+	if h.sessions[s.id] == s { // and not its successor, which is recovered already
+		delete(h.sessions, s.id)
+	}
 	remove(h.users, s.userID, s)
 	for group := range s.groups {
 		groups = append(groups, group)

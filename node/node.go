@@ -26,6 +26,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/message-gateway/gateway"
 	"github.com/message-gateway/gateway/internal/bus"
 	"github.com/message-gateway/gateway/internal/control"
@@ -60,6 +62,7 @@ type Node struct {
 	publisher *outbound.Publisher
 	caller    *control.Caller
 	calls     chan hubCall
+	fetches   singleflight.Group
 	// reconnectionKeys sign reconnection tokens, the first one new ones.
 	reconnectionKeys [][]byte
 	work             *lifecycle.Group
@@ -166,16 +169,17 @@ func (n *Node) enter() bool {
 	return true
 }
 
-// spawn runs f in a goroutine that Shutdown waits for. During Shutdown it does
-// not run: every session is ended then anyway.
-func (n *Node) spawn(f func()) {
+// spawn runs f in a goroutine that Shutdown waits for, and reports whether it
+// does: during Shutdown it does not.
+func (n *Node) spawn(f func()) bool {
 	if !n.enter() {
-		return
+		return false
 	}
 	go func() {
 		defer n.serving.Done()
 		f()
 	}()
+	return true
 }
 
 // Connections is the number of live connections on this node, those among them

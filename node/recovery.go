@@ -104,17 +104,22 @@ func (n *Node) find(ctx context.Context, t target, sub protocol.Subprotocol) *se
 	if !sub.Reliable() || !n.validReconnectionToken(t.connectionID, t.reconnectionToken) {
 		return nil
 	}
-	if s := n.sessions.get(t.connectionID); s != nil {
-		if s.sub != sub || s.hubKey != hubKey(t.hub) {
-			return nil
+	// One attempt at a time: a device that tries again while its connection
+	// is moving gets the same one, and the newest socket wins.
+	found, err, _ := n.fetches.Do(t.connectionID, func() (any, error) {
+		if s := n.sessions.get(t.connectionID); s != nil {
+			return s, nil
 		}
-		return s
-	}
-	ctx, cancel := context.WithTimeout(ctx, takeoverTimeout)
-	defer cancel()
-	s, err := n.fetch(ctx, t, sub)
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeoverTimeout)
+		defer cancel()
+		return n.fetch(bounded, t, sub)
+	})
 	if err != nil {
 		n.core.Log.Debug("connection not recovered", "connection_id", t.connectionID, "error", err)
+		return nil
+	}
+	s := found.(*session) //nolint:errcheck // the function above returns nothing else
+	if s.sub != sub || s.hubKey != hubKey(t.hub) {
 		return nil
 	}
 	return s
@@ -130,8 +135,9 @@ func (s *session) resume(conn *ws.Conn) bool {
 	switch s.state {
 	case sessionOpening: // it has just moved here
 		s.mu.Unlock()
-		s.open(conn)
-		return true
+		opened := s.open(conn)
+		s.greet()
+		return opened
 	case sessionLive, sessionDetached:
 	default:
 		s.mu.Unlock()
@@ -147,6 +153,7 @@ func (s *session) resume(conn *ws.Conn) bool {
 
 // wait makes a session that moved here, but whose socket failed, recoverable.
 func (s *session) wait() {
+	defer s.greet()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != sessionOpening {

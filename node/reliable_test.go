@@ -154,7 +154,7 @@ func testRedelivered(t *testing.T, w *world) {
 // testAckedElsewhere: what a device on another node has acknowledged is not
 // sent again.
 func testAckedElsewhere(t *testing.T, w *world) {
-	opts := node.Options{RetryInterval: 300 * time.Millisecond}
+	opts := node.Options{RetryInterval: time.Second}
 	a, b := w.node(t, opts), w.node(t, opts)
 	u := user()
 	here, there := a.connect(t, u, devicetest.Reliable), b.connect(t, u, devicetest.Reliable)
@@ -165,7 +165,7 @@ func testAckedElsewhere(t *testing.T, w *world) {
 	there.SequenceAck(t, e.SequenceID)
 	w.finished(t, id)
 	// A later message that nobody acknowledges comes twice, and the first not.
-	later := w.reliable(t, u, 2, gateway.WithRetryInterval(400*time.Millisecond))
+	later := w.reliable(t, u, 2, gateway.WithRetryInterval(1200*time.Millisecond))
 	for range 2 {
 		require.Equal(t, later, here.Envelope(t).ID)
 	}

@@ -22,7 +22,7 @@ type session struct {
 	id     string
 	hub    string // in the device's spelling
 	hubKey string
-	room   *hub
+	room   *hub   // set by enter
 	name   string // the subprotocol in the device's spelling
 	sub    protocol.Subprotocol
 	userID string
@@ -50,6 +50,17 @@ type session struct {
 	heardUntil time.Time
 	// disconnect is what OnDisconnected is told.
 	disconnect string
+	// greeted says that OnConnected has returned, here or on another node.
+	// What would close the session before that waits in farewell: it must not
+	// end before it began.
+	greeted  bool
+	farewell *farewell
+}
+
+// farewell is how this node closes a session.
+type farewell struct {
+	code    ws.CloseCode
+	message string
 }
 
 type sessionState uint8
@@ -65,7 +76,7 @@ const (
 
 func newSession(n *Node, id, hub, name string, sub protocol.Subprotocol, userID string) *session {
 	key := hubKey(hub)
-	return &session{node: n, id: id, hub: hub, hubKey: key, room: n.hubs.open(key), name: name, sub: sub, userID: userID}
+	return &session{node: n, id: id, hub: hub, hubKey: key, name: name, sub: sub, userID: userID}
 }
 
 // hubKey is the form in which hub names are compared.
@@ -132,7 +143,7 @@ func (s *session) public() Connection {
 func (s *session) enter(groups []string) {
 	s.node.sessions.add(s) // who calls has counted it: see admit
 	s.node.core.Metrics.Connections.Add(context.Background(), 1)
-	s.room.enter(s, groups)
+	s.node.hubs.enter(s, groups)
 	if s.user != nil {
 		s.user.attach(s)
 	}
@@ -140,44 +151,77 @@ func (s *session) enter(groups []string) {
 
 // dismiss is the opposite of subscribe and enter.
 func (s *session) dismiss() {
-	s.node.sessions.remove(s.id)
+	s.node.sessions.remove(s)
 	s.node.count.Add(-1)
 	s.node.core.Metrics.Connections.Add(context.Background(), -1)
 	if s.user != nil {
 		s.user.detach(s)
 	}
-	s.unsubscribe(s.room.exit(s))
+	s.unsubscribe(s.node.hubs.exit(s))
+}
+
+// abandon undoes enter for a session that no device and no hook has heard of.
+func (s *session) abandon() {
+	s.mu.Lock()
+	s.state = sessionMoved
+	s.mu.Unlock()
+	s.dismiss()
 }
 
 // run serves a new session from its connected frame to its end.
-func (s *session) run(conn *ws.Conn, groups []string) {
+func (s *session) run(conn *ws.Conn) {
 	n := s.node
-	s.enter(groups)
 	if s.user != nil {
 		s.user.startFeed(s)
 	}
-	s.open(conn)
+	if !s.open(conn) {
+		drain(conn)
+		return
+	}
 	n.core.Log.Debug("device connected", "connection_id", s.id, "user_id", s.userID, "hub", s.hub, "subprotocol", s.name)
 	if n.opts.OnConnected != nil {
 		s.hook("OnConnected", func(ctx context.Context) { n.opts.OnConnected(ctx, s.public()) })
 	}
+	s.greet()
 	if n.isClosing() {
 		s.goAway()
 	}
 	s.serve(conn)
 }
 
+// greet lets the session be closed, and does what waited for that.
+func (s *session) greet() {
+	s.mu.Lock()
+	s.greeted = true
+	f := s.farewell
+	s.mu.Unlock()
+	if f != nil {
+		s.closeWith(f.code, f.message)
+	}
+}
+
+// drain ends a socket that belongs to no session.
+func drain(conn *ws.Conn) {
+	conn.Abort(nil)
+	conn.Serve(ws.HandlerFunc(func(ws.Opcode, []byte) {}))
+}
+
 // open sends the connected frame, which must be the first, then what the
-// device has not acknowledged, then what arrived before.
-func (s *session) open(conn *ws.Conn) {
+// device has not acknowledged, then what arrived before. It reports whether the
+// session had not ended by then.
+func (s *session) open(conn *ws.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.state != sessionOpening {
+		return false
+	}
 	early := s.early
 	s.early = nil
 	s.attachLocked(conn)
 	for _, f := range early {
 		s.sendLocked(f)
 	}
+	return true
 }
 
 // attachLocked makes conn the socket of the session.
@@ -241,14 +285,7 @@ func (s *session) socketEnded(conn *ws.Conn, end ws.End) {
 // end finishes the session, once. reason, if any, is what OnDisconnected hears.
 func (s *session) end(reason string) {
 	s.mu.Lock()
-	if s.state == sessionEnded || s.state == sessionMoved {
-		s.mu.Unlock()
-		return
-	}
-	s.state = sessionEnded
-	conn := s.conn
-	s.conn = nil
-	s.out = outbox{}
+	conn, ended := s.retire()
 	if reason == "" {
 		reason = s.disconnect
 	}
@@ -256,12 +293,37 @@ func (s *session) end(reason string) {
 	if conn != nil {
 		conn.Abort(nil)
 	}
+	if ended {
+		s.finish(reason)
+	}
+}
+
+// retire makes the session refuse everything, takes its socket away, and
+// reports whether it had not ended before; s.mu is held.
+func (s *session) retire() (*ws.Conn, bool) {
+	if s.state == sessionEnded || s.state == sessionMoved {
+		return nil, false
+	}
+	conn := s.conn
+	s.state, s.conn, s.out = sessionEnded, nil, outbox{}
+	return conn, true
+}
+
+// finish removes a retired session. The application hears of it in a goroutine
+// of its own: a slow hook must not hold back who closed many connections.
+func (s *session) finish(reason string) {
 	n := s.node
 	s.dismiss()
 	s.streams.cancelAll(s)
 	n.core.Log.Debug("device disconnected", "connection_id", s.id, "user_id", s.userID, "reason", reason)
-	if n.opts.OnDisconnected != nil {
+	if n.opts.OnDisconnected == nil {
+		return
+	}
+	tell := func() {
 		s.hook("OnDisconnected", func(ctx context.Context) { n.opts.OnDisconnected(ctx, s.public(), reason) })
+	}
+	if !n.spawn(tell) {
+		tell()
 	}
 }
 
@@ -283,8 +345,14 @@ func (s *session) hook(name string, call func(context.Context)) {
 // recover.
 func (s *session) closeWith(code ws.CloseCode, message string) {
 	s.mu.Lock()
-	conn := s.conn
-	s.conn = nil // its end means nothing to the session any more
+	if !s.greeted {
+		if s.farewell == nil {
+			s.farewell = &farewell{code, message}
+		}
+		s.mu.Unlock()
+		return
+	}
+	conn, ended := s.retire() // the end of its socket means nothing to it any more
 	if conn != nil {
 		if s.sub != protocol.Simple && message != "" {
 			_ = conn.Send(controlFrame(s.sub, protocol.AppendDisconnected(nil, s.sub, message)))
@@ -292,7 +360,9 @@ func (s *session) closeWith(code ws.CloseCode, message string) {
 		conn.Close(code, "")
 	}
 	s.mu.Unlock()
-	s.end(message)
+	if ended {
+		s.finish(message)
+	}
 }
 
 const shutdownText = "The node is shutting down."

@@ -41,11 +41,14 @@ func (t *sessions) get(id string) *session {
 	return shard.m[id]
 }
 
-func (t *sessions) remove(id string) {
-	shard := &t.shards[shardOf(id)]
+// remove takes a session out, and not its successor, which has the same id.
+func (t *sessions) remove(s *session) {
+	shard := &t.shards[shardOf(s.id)]
 	shard.Lock()
 	defer shard.Unlock()
-	delete(shard.m, id)
+	if shard.m[s.id] == s {
+		delete(shard.m, s.id)
+	}
 }
 
 // eachAtOnce is each, with several calls at the same time: they may run hooks of

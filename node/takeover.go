@@ -173,10 +173,7 @@ func (n *Node) fetch(ctx context.Context, t target, sub protocol.Subprotocol) (*
 		err = s.arrive(ctx, m)
 	}
 	if err != nil {
-		s.mu.Lock()
-		s.state = sessionMoved // never opened: nobody is told
-		s.mu.Unlock()
-		s.dismiss()
+		s.abandon()
 		return nil, err
 	}
 	return s, nil

@@ -23,6 +23,7 @@ var _ = add(map[string]func(*testing.T, *world){
 	"takeover/stored":          testTakeoverStored,
 	"takeover/refused":         testTakeoverRefused,
 	"takeover/shutdown":        testTakeoverShutdown,
+	"takeover/atOnce":          testTakeoverAtOnce,
 })
 
 // recoverAt opens the device's connection again on another node.
@@ -221,4 +222,45 @@ func testTakeoverShutdown(t *testing.T, w *world) {
 	r := recoverAt(t, d, a, b, access.URL)
 	assert.Equal(t, "meanwhile", r.Message(t).Text())
 	require.NoError(t, <-stopped, "it did not wait for the timeout")
+}
+
+// testTakeoverAtOnce recovers a connection over several sockets at the same
+// moment, as an impatient device does: one of them is the connection, and the
+// hub knows it.
+func testTakeoverAtOnce(t *testing.T, w *world) {
+	a, b := w.node(t, node.Options{}), w.node(t, node.Options{})
+	h, ctx := newHub(t, w), t.Context()
+	access, err := h.ClientAccessToken(ctx, "ann", gateway.WithEndpoint(a.server.URL))
+	require.NoError(t, err)
+	for range 10 {
+		d := devicetest.Connect(t, devicetest.Options{URL: access.URL, Subprotocol: devicetest.Reliable})
+		d.Drop()
+		const dials = 4
+		recovered := make(chan *devicetest.Device, dials)
+		for range dials {
+			go func() {
+				url := strings.Replace(access.URL, a.server.URL[7:], b.server.URL[7:], 1)
+				r, _, err := devicetest.Dial(ctx, devicetest.Options{
+					URL:         devicetest.RecoveryURL(url, d.Connected.ConnectionID, d.Connected.ReconnectionToken),
+					Subprotocol: devicetest.Reliable,
+				})
+				assert.NoError(t, err)
+				recovered <- r
+			}()
+		}
+		devices := make([]*devicetest.Device, dials)
+		for i := range devices {
+			devices[i] = <-recovered
+			require.NotNil(t, devices[i])
+			t.Cleanup(devices[i].Drop)
+		}
+		ok, err := h.ConnectionExists(ctx, d.Connected.ConnectionID)
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.NoError(t, h.CloseConnection(ctx, d.Connected.ConnectionID))
+		for _, r := range devices {
+			r.Ended(t)
+		}
+		require.Zero(t, a.Connections()+b.Connections())
+	}
 }

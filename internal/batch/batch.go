@@ -6,6 +6,7 @@ package batch
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -39,8 +40,11 @@ type Group[T any] struct {
 	ctx    context.Context // ends when Close gives up waiting
 	cancel context.CancelFunc
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// queue holds the calls that wait, and gone of which nobody waits any more:
+	// many may end at once, and moving the others for each would take long.
 	queue   []*call[T]
+	gone    int
 	running int
 	closed  bool
 	idle    chan struct{} // closed when closed is set and running is 0
@@ -53,6 +57,7 @@ type call[T any] struct {
 	err      error
 	done     chan struct{}
 	taken    bool // guarded by Group.mu: in a flush, no longer in the queue
+	gone     bool // guarded by Group.mu: its ctx ended while it was in the queue
 }
 
 // New returns a Group that hands items to flush, which sets errs[i] where
@@ -88,7 +93,7 @@ func (g *Group[T]) Do(ctx context.Context, item T, size int) (started bool, err 
 			return true, c.err
 		}
 		go g.runOne(c)
-	case len(g.queue) >= g.opts.MaxWaiting:
+	case len(g.queue)-g.gone >= g.opts.MaxWaiting:
 		g.mu.Unlock()
 		return false, ErrFull
 	default:
@@ -111,11 +116,11 @@ func (g *Group[T]) Do(ctx context.Context, item T, size int) (started bool, err 
 			return true, ctx.Err()
 		}
 	}
-	for i, waiting := range g.queue {
-		if waiting == c {
-			g.queue = append(g.queue[:i], g.queue[i+1:]...)
-			break
-		}
+	c.gone = true
+	g.gone++
+	if g.gone > len(g.queue)/2 {
+		g.queue = slices.DeleteFunc(g.queue, func(c *call[T]) bool { return c.gone })
+		g.gone = 0
 	}
 	return false, ctx.Err()
 }
@@ -124,7 +129,7 @@ func (g *Group[T]) Do(ctx context.Context, item T, size int) (started bool, err 
 func (g *Group[T]) Waiting() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.queue)
+	return len(g.queue) - g.gone
 }
 
 // Close refuses further calls and waits, for drain at most, until those that
@@ -150,7 +155,7 @@ func (g *Group[T]) Close(drain time.Duration) {
 			c.taken, c.err = true, ErrClosed
 			close(c.done)
 		}
-		g.queue = nil
+		g.queue, g.gone = nil, 0
 		g.mu.Unlock()
 	}
 	g.cancel()
@@ -174,27 +179,31 @@ func (g *Group[T]) runOne(first *call[T]) {
 func (g *Group[T]) take() []*call[T] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.queue) == 0 {
+	batch := make([]*call[T], 0, min(len(g.queue)-g.gone, g.opts.MaxBatch))
+	n, bytes := 0, 0
+	for ; n < len(g.queue) && len(batch) < g.opts.MaxBatch; n++ {
+		c := g.queue[n]
+		if c.gone {
+			g.gone--
+			continue
+		}
+		bytes += c.size
+		if len(batch) > 0 && bytes > g.opts.MaxBytes {
+			break
+		}
+		c.taken = true
+		batch = append(batch, c)
+	}
+	rest := copy(g.queue, g.queue[n:])
+	clear(g.queue[rest:])
+	g.queue = g.queue[:rest]
+	if len(batch) == 0 {
 		g.running--
 		if g.running == 0 && g.closed {
 			close(g.idle)
 		}
 		return nil
 	}
-	n, bytes := 0, 0
-	for n < len(g.queue) && n < g.opts.MaxBatch {
-		bytes += g.queue[n].size
-		if n > 0 && bytes > g.opts.MaxBytes {
-			break
-		}
-		g.queue[n].taken = true
-		n++
-	}
-	batch := make([]*call[T], n)
-	copy(batch, g.queue)
-	rest := copy(g.queue, g.queue[n:])
-	clear(g.queue[rest:])
-	g.queue = g.queue[:rest]
 	return batch
 }
 

@@ -98,15 +98,15 @@ func (c *Caller) Call(ctx context.Context, channel string, call Call) ([]*Reply,
 // listen subscribes to the channel of answers, once.
 func (c *Caller) listen(ctx context.Context) error {
 	c.mu.Lock()
-	if c.ready {
-		c.mu.Unlock()
-		return nil
-	}
 	select {
 	case <-c.done:
 		c.mu.Unlock()
 		return bus.ErrClosed
 	default:
+	}
+	if c.ready {
+		c.mu.Unlock()
+		return nil
 	}
 	if c.listener == nil {
 		c.listener = c.bus.Listen(func(_ string, payload []byte) { c.Receive(payload) }, func() {})

@@ -234,6 +234,48 @@ func TestCloseDuringCalls(t *testing.T) {
 	require.ErrorIs(t, err, bus.ErrClosed)
 }
 
+// After Close no node is asked to do anything.
+func TestNothingIsSentAfterClose(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		asked := 0
+		c.node(t, "all", func(*control.Call) *control.Reply {
+			asked++
+			return &control.Reply{}
+		})
+		_, err := c.caller.Call(t.Context(), "all", control.Call{Op: control.OpCount})
+		require.NoError(t, err)
+		c.caller.Close()
+		_, err = c.caller.Call(t.Context(), "all", control.Call{Op: control.OpClose})
+		require.ErrorIs(t, err, bus.ErrClosed)
+		_, err = c.caller.Call(t.Context(), "nobody", control.Call{})
+		require.ErrorIs(t, err, bus.ErrClosed)
+		synctest.Wait()
+		assert.Equal(t, 1, asked)
+	})
+}
+
+// A caller can get its answers from a listener of its owner.
+func TestCallerOnAnotherListener(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.node(t, "all", func(*control.Call) *control.Reply { return &control.Reply{Count: 3} })
+	caller := control.NewCallerOn(c.bus, wire.Names{})
+	listener := c.bus.Listen(func(channel string, payload []byte) {
+		assert.Equal(t, caller.Channel(), channel)
+		caller.Receive(payload)
+	}, func() {})
+	require.NoError(t, listener.Subscribe(t.Context(), true, caller.Channel()))
+	replies, err := caller.Call(t.Context(), "all", control.Call{Op: control.OpCount})
+	require.NoError(t, err)
+	assert.Equal(t, []int{3}, counts(replies))
+	caller.Close()
+	_, err = caller.Call(t.Context(), "all", control.Call{Op: control.OpCount})
+	require.ErrorIs(t, err, bus.ErrClosed)
+	require.NoError(t, listener.Close(), "it is the owner's")
+}
+
 func TestCloseBeforeTheFirstCall(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)

@@ -229,20 +229,27 @@ func (d *Device) TrySequenceAck(sequenceID uint64) error {
 // SendEvent sends an event with JSON data and returns its ackId.
 func (d *Device) SendEvent(t testing.TB, name string, data any) uint64 {
 	t.Helper()
-	raw, err := json.Marshal(data)
+	id, err := d.TrySendEvent(name, data)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return id
+}
+
+// TrySendEvent is SendEvent where the connection may be over.
+func (d *Device) TrySendEvent(name string, data any) (uint64, error) {
+	raw, err := json.Marshal(data)
+	if err != nil {
+		return 0, err
+	}
 	d.ackID++
+	id := d.ackID
 	if d.protobuf() {
-		id := d.ackID
-		d.SendRaw(t, websocket.MessageBinary, marshal(&pb.UpstreamMessage{Message: &pb.UpstreamMessage_Event_{Event: &pb.UpstreamMessage_Event{
+		return id, d.TrySendRaw(websocket.MessageBinary, marshal(&pb.UpstreamMessage{Message: &pb.UpstreamMessage_Event_{Event: &pb.UpstreamMessage_Event{
 			Event: name, AckId: &id, Data: &pb.MessageData{Data: &pb.MessageData_JsonData{JsonData: string(raw)}},
 		}}}))
-		return id
 	}
-	d.SendText(t, fmt.Sprintf(`{"type":"event","event":%q,"ackId":%d,"dataType":"json","data":%s}`, name, d.ackID, raw))
-	return d.ackID
+	return id, d.TrySendRaw(websocket.MessageText, fmt.Appendf(nil, `{"type":"event","event":%q,"ackId":%d,"dataType":"json","data":%s}`, name, id, raw))
 }
 
 // AckOf returns the answer to a request. Messages that come before it stay to

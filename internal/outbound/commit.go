@@ -33,19 +33,62 @@ type Committer struct {
 	seqs  *seq.Allocator
 	hints *Hinter
 	group *batch.Group[*commit]
+	// numbering names the server that the allocator is talking to: whoever draws
+	// numbers waits for it, or for the one who does.
+	numbering atomic.Pointer[string]
+	// last is the stage that some flush entered last. Queued calls wait for it.
+	last atomic.Int32
 }
 
 // commit is one message on its way into the table.
 type commit struct {
 	msg       *store.Message
 	duplicate bool
-	// waitsFor names the server that the flush is talking to.
-	waitsFor atomic.Pointer[string]
+	// stage is that of the flush that the message is in.
+	stage atomic.Int32
+}
+
+// The stages of a flush.
+const (
+	stageNone int32 = iota
+	stageNumber
+	stageInsert
+)
+
+// enter notes that a flush of these messages has come to a stage.
+func (k *Committer) enter(stage int32, commits ...*commit) {
+	k.last.Store(stage)
+	for _, c := range commits {
+		c.stage.Store(stage)
+	}
+}
+
+// seqTable is the table in the eyes of the allocator, which looks there in the
+// middle of its talk with the bus.
+type seqTable struct{ k *Committer }
+
+// tableError is an error of the table, which names its server by itself.
+type tableError struct{ error }
+
+// Unwrap is the store's error.
+func (e *tableError) Unwrap() error { return e.error }
+
+// MaxSeqs implements seq.Table.
+func (t seqTable) MaxSeqs(ctx context.Context, userIDs []string) (map[string]int64, error) {
+	t.k.numbering.Store(&t.k.core.StoreName)
+	defer t.k.numbering.Store(&t.k.core.BusName)
+	taken, err := t.k.core.Store.MaxSeqs(ctx, userIDs)
+	if err != nil {
+		return nil, &tableError{err}
+	}
+	return taken, nil
 }
 
 // NewCommitter returns a Committer that hands what it stored to hints.
 func NewCommitter(c *core.Core, hints *Hinter) *Committer {
-	k := &Committer{core: c, seqs: seq.New(c.Bus, c.Store), hints: hints}
+	k := &Committer{core: c, hints: hints}
+	k.numbering.Store(&c.BusName)
+	k.seqs = seq.New(c.Bus, seqTable{k})
 	k.group = batch.New(batch.Options{
 		MaxBatch: commitBatch, MaxBytes: commitBytes, Parallel: commitParallel,
 		MaxWaiting: maxWaiting, Timeout: flushTimeout,
@@ -63,21 +106,29 @@ func (k *Committer) Commit(ctx context.Context, msg *store.Message) (duplicate b
 		return c.duplicate, nil
 	case ctx.Err() != nil:
 		// The flush may still run, so nothing else of c may be read.
-		err = waited(err, started, c.waitsFor.Load())
+		err = k.waited(err, started, c)
 	}
 	return false, err
 }
 
 // waited says what a call whose ctx ended was waiting for, and whether the
 // message may have been stored all the same.
-func waited(err error, started bool, server *string) error {
+func (k *Committer) waited(err error, started bool, c *commit) error {
+	stage := c.stage.Load()
+	if !started {
+		stage = k.last.Load()
+	}
+	server := k.core.StoreName
+	if stage == stageNumber {
+		server = *k.numbering.Load()
+	}
 	switch {
-	case !started:
-		return fmt.Errorf("%w while earlier sends were waiting for the backends; nothing was stored", err)
-	case server == nil:
+	case stage == stageNone: // in a flush that has not begun
 		return err
+	case !started:
+		return fmt.Errorf("%w while earlier sends were waiting for %s; nothing was stored", err, server)
 	default:
-		return fmt.Errorf("%w while waiting for %s; the message may or may not be stored", err, *server)
+		return fmt.Errorf("%w while waiting for %s; the message may or may not be stored", err, server)
 	}
 }
 
@@ -110,8 +161,8 @@ func (k *Committer) number(ctx context.Context, msgs []*store.Message) error {
 		users[i] = msg.UserID
 	}
 	seqs, err := k.seqs.Next(ctx, users)
-	if err != nil {
-		err = fmt.Errorf("%s: %w", k.core.BusName, err)
+	if table := (*tableError)(nil); err != nil && !errors.As(err, &table) {
+		err = fmt.Errorf("%s: %w", *k.numbering.Load(), err)
 	}
 	for i, seq := range seqs {
 		msgs[i].Seq = seq
@@ -126,8 +177,8 @@ func (k *Committer) flush(ctx context.Context, commits []*commit, errs []error) 
 	msgs := make([]*store.Message, len(commits))
 	for i, c := range commits {
 		msgs[i] = c.msg
-		c.waitsFor.Store(&k.core.BusName)
 	}
+	k.enter(stageNumber, commits...)
 	err := k.number(ctx, msgs)
 	if partial := (*bus.SeqError)(nil); errors.As(err, &partial) && len(partial.Errs) == len(commits) {
 		// The others go on as if the failed ones had not been there.
@@ -161,8 +212,8 @@ func (k *Committer) insert(ctx context.Context, commits []*commit, errs []error)
 	msgs := make([]*store.Message, len(commits))
 	for i, c := range commits {
 		msgs[i] = c.msg
-		c.waitsFor.Store(&k.core.StoreName)
 	}
+	k.enter(stageInsert, commits...)
 	duplicates, err := k.core.Store.Insert(ctx, msgs)
 	switch {
 	case errors.Is(err, store.ErrRejected) && len(commits) > 1:

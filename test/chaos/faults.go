@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+
+	"github.com/message-gateway/gateway/internal/testenv/services"
+)
+
+// fault is something that breaks and is mended again. do returns once it is
+// mended; what it says afterwards becomes part of its line.
+type fault struct {
+	name string
+	do   func(ctx context.Context, r *run) (string, error)
+}
+
+// sleep waits, or until the run is interrupted.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// killServices ends servers without warning and starts them again.
+func killServices(names []string, down time.Duration) fault {
+	return fault{"kill -9 " + strings.Join(names, " and "), func(ctx context.Context, r *run) (string, error) {
+		for _, name := range names {
+			r.servers[name].Kill()
+		}
+		if err := sleep(ctx, down); err != nil {
+			return "", err
+		}
+		began := time.Now()
+		for _, name := range names {
+			if err := r.servers[name].Start(); err != nil {
+				return "", err
+			}
+		}
+		for _, name := range names {
+			if err := r.servers[name].Await(ctx); err != nil {
+				return "", err
+			}
+		}
+		return fmt.Sprintf("down %.1f s, then %.1f s to start", down.Seconds(), time.Since(began).Seconds()), nil
+	}}
+}
+
+// pauseService stops a server where it stands: connections stay open.
+func pauseService(name string, d time.Duration) fault {
+	return fault{"SIGSTOP " + name, func(ctx context.Context, r *run) (string, error) {
+		r.servers[name].Pause()
+		defer r.servers[name].Resume()
+		return seconds(d), sleep(ctx, d)
+	}}
+}
+
+// pauseNode stops a node where it stands.
+func pauseNode(name string, d time.Duration) fault {
+	return fault{"SIGSTOP " + name, func(ctx context.Context, r *run) (string, error) {
+		services.Signal(r.procs[name].cmd, syscall.SIGSTOP)
+		defer services.Signal(r.procs[name].cmd, syscall.SIGCONT)
+		return seconds(d), sleep(ctx, d)
+	}}
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+
+// network breaks the links to a service, of all processes or of one.
+func network(how, service, process string, d time.Duration) fault {
+	whose := process
+	if process == "" {
+		whose = "everyone"
+	}
+	return fault{how + " links of " + whose + " to " + service, func(ctx context.Context, r *run) (string, error) {
+		proxies := r.links.of(service, process)
+		return seconds(d), withToxic(ctx, proxies, how, func() error { return sleep(ctx, d) })
+	}}
+}
+
+func withToxic(ctx context.Context, proxies []*toxiproxy.Proxy, how string, during func() error) error {
+	if how == "cut" {
+		cut(proxies)
+		err := during()
+		if mended := mend(proxies); mended != nil {
+			return mended
+		}
+		return err
+	}
+	if err := spoil(proxies, how); err != nil {
+		return err
+	}
+	err := during()
+	heal(ctx, proxies)
+	return err
+}
+
+// killProc ends a node or a sender without warning.
+func killProc(name string, down time.Duration) fault {
+	return fault{"kill -9 " + name, func(ctx context.Context, r *run) (string, error) {
+		r.procs[name].kill()
+		if err := sleep(ctx, down); err != nil {
+			return "", err
+		}
+		return "down " + seconds(down), r.startProc(ctx, name)
+	}}
+}
+
+// restartNode ends a node as a deployment does.
+func restartNode(name string) fault {
+	return fault{"restart " + name, func(ctx context.Context, r *run) (string, error) {
+		services.Signal(r.procs[name].cmd, syscall.SIGTERM)
+		began := time.Now()
+		if err := r.procs[name].wait(shutdownTime + 5*time.Second); err != nil {
+			r.ledger.complain("restart: %v", err)
+		}
+		return "shutdown took " + seconds(time.Since(began)), r.startProc(ctx, name)
+	}}
+}
+
+// order has a sender die, or close, by its own hand.
+func order(what, name string) fault {
+	return fault{name + ": " + what, func(ctx context.Context, r *run) (string, error) {
+		began := time.Now()
+		if err := r.procs[name].tell(what); err != nil {
+			return "", err
+		}
+		// Close waits for running sends for five seconds, and sends that are not
+		// waits for answers end within their own deadline.
+		err := r.procs[name].wait(15 * time.Second)
+		if err != nil {
+			r.ledger.complain("%s: %v", what, err)
+		}
+		return "it took " + seconds(time.Since(began)), r.startProc(ctx, name)
+	}}
+}
+
+// deafDeath kills a sender whose commits are done but not confirmed.
+func deafDeath(name string, d time.Duration) fault {
+	return fault{"kill -9 " + name + " before its commits are confirmed", func(ctx context.Context, r *run) (string, error) {
+		err := withToxic(ctx, r.links.of(mysqlService, name), "deaf", func() error {
+			defer r.procs[name].kill()
+			return sleep(ctx, d)
+		})
+		if err != nil {
+			return "", err
+		}
+		return "", r.startProc(ctx, name)
+	}}
+}
+
+// flush empties Redis.
+func flush() fault {
+	return fault{"FLUSHALL", func(ctx context.Context, r *run) (string, error) {
+		return "", flushAll(ctx, r.addrs[redisService])
+	}}
+}
+
+// readOnly makes the database refuse to write, as one does whose disk is full
+// or that has become a replica.
+func readOnly(d time.Duration) fault {
+	return fault{"mysql read-only", func(ctx context.Context, r *run) (string, error) {
+		if _, err := r.root.ExecContext(ctx, "SET GLOBAL read_only = 1"); err != nil {
+			return "", err
+		}
+		err := sleep(ctx, d)
+		if _, undone := r.root.ExecContext(context.WithoutCancel(ctx), "SET GLOBAL read_only = 0"); undone != nil {
+			return "", undone
+		}
+		return seconds(d), err
+	}}
+}
+
+// flood sends more than a stopped database takes.
+func flood(d time.Duration) fault {
+	return fault{fmt.Sprintf("SIGSTOP mysql under %d more sends/s", floodRate), func(ctx context.Context, r *run) (string, error) {
+		if err := r.begin(floodName, func(c *procConfig) { c.Pause = d }); err != nil {
+			return "", err
+		}
+		p := r.procs[floodName]
+		if err := p.awaitUp(ctx); err != nil {
+			return "", err
+		}
+		if err := sleep(ctx, floodAround); err != nil {
+			return "", err
+		}
+		r.servers[mysqlService].Pause()
+		err := sleep(ctx, d)
+		r.servers[mysqlService].Resume()
+		if err != nil {
+			return "", err
+		}
+		if err := p.wait(floodAround + floodDeadline + drainTime); err != nil {
+			r.ledger.complain("flood: %v", err)
+		}
+		return seconds(d) + ", " + r.checkFlood(ctx, p.name), nil
+	}}
+}

@@ -1,0 +1,273 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/message-gateway/gateway"
+	"github.com/message-gateway/gateway/internal/testenv/services"
+)
+
+// The names of the processes; each has links of its own.
+var (
+	nodeNames   = []string{"node-a", "node-b"}
+	senderNames = []string{"sender-a", "sender-b"}
+)
+
+const floodName = "flood"
+
+// The names of the services.
+const (
+	redisService  = "redis"
+	mysqlService  = "mysql"
+	rabbitService = "rabbitmq"
+)
+
+var serviceNames = []string{redisService, mysqlService, rabbitService}
+
+// run is one run of the suite. Its main goroutine starts, breaks and ends
+// everything.
+type run struct {
+	opts  options
+	dir   string
+	rng   *rand.Rand
+	began time.Time
+
+	sup     *services.Supervisor
+	servers map[string]*services.Server
+	addrs   map[string]string // of the services themselves
+	links   *links
+	via     map[string]map[string]string // process, service: address of the link
+	db      *sql.DB
+	root    *sql.DB
+	front   *tcpSwitch
+	listen  map[string]string // of the nodes
+	procs   map[string]*proc
+	starts  map[string]int
+	ledger  *ledger
+	fleet   *fleet
+
+	results []result
+	account *account
+}
+
+func newRun(o options, dir string) *run {
+	return &run{
+		opts: o, dir: dir, rng: rand.New(rand.NewPCG(o.seed, 0)), began: time.Now(),
+		sup:   &services.Supervisor{Log: io.Discard, Durable: true},
+		links: newLinks(), via: map[string]map[string]string{}, listen: map[string]string{},
+		procs: map[string]*proc{}, starts: map[string]int{}, ledger: newLedger(o.users),
+	}
+}
+
+// say prints a line with the time since the start.
+func (r *run) say(format string, args ...any) {
+	fmt.Printf("[%6.1f s] %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// all is the run from start to end.
+func (r *run) all(ctx context.Context) error {
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	if err := r.faults(ctx); err != nil {
+		return err
+	}
+	return r.settle(ctx)
+}
+
+// start brings everything up.
+func (r *run) start(ctx context.Context) error {
+	var err error
+	if r.servers, err = r.sup.StartInstalled(ctx); err != nil {
+		return err
+	}
+	if r.addrs, err = addresses(r.servers); err != nil {
+		return err
+	}
+	if err := r.prepareDatabase(ctx); err != nil {
+		return err
+	}
+	for _, name := range append(append([]string{floodName}, nodeNames...), senderNames...) {
+		if r.via[name], err = r.links.add(name, r.addrs); err != nil {
+			return err
+		}
+	}
+	if r.front, err = newSwitch(ctx); err != nil {
+		return err
+	}
+	var targets []string
+	for _, name := range nodeNames {
+		ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		r.listen[name] = ln.Addr().String()
+		targets = append(targets, r.listen[name])
+		_ = ln.Close()
+	}
+	r.front.set(targets...)
+	for _, name := range append(append([]string{}, nodeNames...), senderNames...) {
+		if err := r.startProc(ctx, name); err != nil {
+			return err
+		}
+	}
+	r.fleet = startFleet(ctx, r.front.addr(), r.opts.users, r.opts.seed, r.ledger)
+	r.say("up: redis, mysql, rabbitmq, %d nodes, %d senders, %d users", len(nodeNames), len(senderNames), r.opts.users)
+	return nil
+}
+
+// addresses takes host and port out of the values of the servers.
+func addresses(servers map[string]*services.Server) (map[string]string, error) {
+	cfg, err := mysql.ParseDSN(servers[mysqlService].Value)
+	if err != nil {
+		return nil, err
+	}
+	uri, err := amqp.ParseURI(servers[rabbitService].Value)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{
+		redisService: servers[redisService].Value, mysqlService: cfg.Addr,
+		rabbitService: net.JoinHostPort(uri.Host, fmt.Sprint(uri.Port)),
+	}, nil
+}
+
+// prepareDatabase makes the tables, and a user who may not write while the
+// server is read-only, as applications have it and root does not.
+func (r *run) prepareDatabase(ctx context.Context) error {
+	cfg, err := mysql.ParseDSN(r.servers[mysqlService].Value)
+	if err != nil {
+		return err
+	}
+	first, err := sql.Open("mysql", cfg.FormatDSN())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = first.Close() }()
+	for _, statement := range []string{
+		"CREATE DATABASE " + database + " CHARACTER SET utf8mb4",
+		"CREATE USER " + dbUser + "@'%'", "CREATE USER " + dbUser + "@localhost",
+		"GRANT ALL ON " + database + ".* TO " + dbUser + "@'%'", "GRANT ALL ON " + database + ".* TO " + dbUser + "@localhost",
+		"CREATE TABLE " + database + ".orders (n VARCHAR(64) PRIMARY KEY)",
+	} {
+		if _, err := first.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("prepare the database: %w", err)
+		}
+	}
+	if r.root, err = openDB(r.addrs[mysqlService], cfg.User); err != nil {
+		return err
+	}
+	direct := procConfig{Redis: r.addrs[redisService], MySQL: r.addrs[mysqlService], Rabbit: r.addrs[rabbitService]}
+	client, err := gateway.New(ctx, direct.gateway())
+	if err != nil {
+		return err
+	}
+	return errors.Join(client.Migrate(ctx), client.Close())
+}
+
+// begin starts a process without waiting until it is ready.
+func (r *run) begin(name string, change func(*procConfig)) error {
+	r.starts[name]++
+	c := procConfig{
+		Name: fmt.Sprintf("%s%d", name, r.starts[name]), Listen: r.listen[name], Users: r.opts.users, Rate: r.opts.rate,
+		Redis: r.via[name][redisService], MySQL: r.via[name][mysqlService], Rabbit: r.via[name][rabbitService], Seed: r.rng.Uint64(),
+	}
+	switch name {
+	case floodName:
+		c.Role = roleFlood
+	case nodeNames[0], nodeNames[1]:
+		c.Role = roleNode
+	default:
+		c.Role = roleSender
+	}
+	if change != nil {
+		change(&c)
+	}
+	p, err := startProc(r.dir, c, r.ledger.note)
+	if err != nil {
+		return err
+	}
+	r.procs[name] = p
+	return nil
+}
+
+func (r *run) startProc(ctx context.Context, name string) error {
+	if err := r.begin(name, nil); err != nil {
+		return err
+	}
+	return r.procs[name].awaitUp(ctx)
+}
+
+// stop ends whatever still runs, in an order that lets each end.
+func (r *run) stop() {
+	if r.fleet != nil {
+		r.fleet.stop()
+	}
+	for _, p := range r.procs {
+		p.kill()
+	}
+	if r.front != nil {
+		r.front.close()
+	}
+	r.links.close()
+	if r.root != nil {
+		_ = r.root.Close()
+	}
+	for _, s := range r.servers {
+		s.Resume() // one that is paused would not hear that it should end
+	}
+	r.sup.Stop()
+}
+
+// settle ends the load, lets everything calm down, and accounts for it.
+func (r *run) settle(ctx context.Context) error {
+	for _, name := range senderNames {
+		if err := r.procs[name].tell(orderStop); err != nil {
+			return err
+		}
+	}
+	for _, name := range senderNames {
+		if err := r.procs[name].wait(waitDeadline + drainTime); err != nil {
+			r.ledger.complain("after the order to stop: %v", err)
+		}
+	}
+	close(r.fleet.calm)
+	r.say("the load is over; every device connects and stays")
+	r.account = newAccount(r.ledger)
+	if err := r.account.wait(ctx, r.root); err != nil {
+		return err
+	}
+	r.say("nothing is on its way any more")
+	return r.endNodes()
+}
+
+// endNodes shuts the nodes down as a deployment does.
+func (r *run) endNodes() error {
+	for _, name := range nodeNames {
+		services.Signal(r.procs[name].cmd, syscall.SIGTERM)
+	}
+	for _, name := range nodeNames {
+		if err := r.procs[name].wait(shutdownTime + 5*time.Second); err != nil {
+			r.ledger.complain("at its shutdown: %v", err)
+		}
+	}
+	return nil
+}
+
+// complain notes a violation.
+func (l *ledger) complain(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wrong = append(l.wrong, fmt.Sprintf(format, args...))
+}
