@@ -87,7 +87,8 @@ type Node struct {
 // startTimeout bounds New.
 const startTimeout = 10 * time.Second
 
-// New starts a node on the backends of client, which must outlive it. When it
+// New starts a node on the backends of client, which must outlive it. A client
+// carries one node, once: a second one needs a client of its own. When it
 // returns, within ten seconds, its consumer of RabbitMQ notifications runs.
 func New(client *gateway.Client, opts Options) (*Node, error) {
 	c := core.Of(client)

@@ -118,7 +118,7 @@ func (n *Node) find(ctx context.Context, t target, sub protocol.Subprotocol) *se
 		n.core.Log.Debug("connection not recovered", "connection_id", t.connectionID, "error", err)
 		return nil
 	}
-	s := found.(*session) //nolint:errcheck // the function above returns nothing else
+	s := found.(*session) // the function above returns nothing else
 	if s.sub != sub || s.hubKey != hubKey(t.hub) {
 		return nil
 	}

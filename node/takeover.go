@@ -11,6 +11,7 @@ import (
 	"github.com/message-gateway/gateway/internal/protocol"
 	"github.com/message-gateway/gateway/internal/roles"
 	"github.com/message-gateway/gateway/internal/wire"
+	"github.com/message-gateway/gateway/internal/ws"
 )
 
 // A device may recover its connection on another node than the one that holds
@@ -99,11 +100,29 @@ func (s *session) movedGroups() map[string]int64 {
 // depart ends the session here without telling the application: it goes on
 // elsewhere.
 func (s *session) depart() (*moved, error) {
+	m, conn, err := s.pack()
+	if err != nil {
+		return nil, err
+	}
+	if conn != nil {
+		conn.Abort(errReplaced)
+	}
+	s.dismiss()
+	return m, nil
+}
+
+// pack marks the session as moved and returns what moves.
+func (s *session) pack() (*moved, *ws.Conn, error) {
 	groups := s.movedGroups()
+	if s.user != nil {
+		// Hints belong to the user: where an answer goes may be noted late.
+		s.user.mu.Lock()
+		defer s.user.mu.Unlock()
+	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.state != sessionLive && s.state != sessionDetached {
-		s.mu.Unlock()
-		return nil, errNotRecoverable
+		return nil, nil, errNotRecoverable
 	}
 	s.state = sessionMoved
 	m := &moved{
@@ -116,19 +135,15 @@ func (s *session) depart() (*moved, error) {
 	}
 	conn := s.conn
 	s.conn = nil
-	s.mu.Unlock()
-	if conn != nil {
-		conn.Abort(errReplaced)
-	}
-	s.dismiss()
-	return m, nil
+	return m, conn, nil
 }
 
 func (f *outFrame) export(now time.Time) movedFrame {
 	message := f.message.Message()
 	out := movedFrame{Seq: f.seq, ID: f.id, Group: message.Group, Data: message.Data.Bytes}
 	if f.delivery != nil {
-		out.Hint = f.delivery.hint
+		hint := *f.delivery.hint
+		out.Hint = &hint
 		return out
 	}
 	if !f.expires.IsZero() {

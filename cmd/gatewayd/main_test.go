@@ -155,7 +155,7 @@ func deviceURL(t *testing.T, address string) string {
 func dial(t *testing.T, url string) *websocket.Conn {
 	t.Helper()
 	options := &websocket.DialOptions{Subprotocols: []string{"json.reliable.webpubsub.azure.v1"}}
-	conn, _, err := websocket.Dial(t.Context(), url, options) //nolint:bodyclose // Dial says that it never needs to be
+	conn, _, err := websocket.Dial(t.Context(), url, options)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.CloseNow() })
 	return conn

@@ -102,7 +102,7 @@ func dial(ctx context.Context, t *testing.T, url string) *websocket.Conn {
 	t.Helper()
 	options := &websocket.DialOptions{Subprotocols: []string{"json.webpubsub.azure.v1"}}
 	for {
-		conn, _, err := websocket.Dial(ctx, url, options) //nolint:bodyclose // Dial says that it never needs to be
+		conn, _, err := websocket.Dial(ctx, url, options)
 		if err == nil {
 			t.Cleanup(func() { _ = conn.CloseNow() })
 			return conn

@@ -34,6 +34,11 @@ type SeqRequest struct {
 	// Floor, if not 0, is the highest number known to be taken: the counter is
 	// lifted to it, atomically, before it is advanced.
 	Floor int64
+	// Leap is how far above Floor a counter is lifted that is not above it: it
+	// has lost its data, and numbers that were drawn before may be on their way
+	// into the table. A bus that loses its data only together with everyone who
+	// draws from it need not leap.
+	Leap int64
 }
 
 // SeqError is the error of NextSeqs where requests failed one by one: a counter

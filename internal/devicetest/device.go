@@ -123,7 +123,7 @@ func Connect(t testing.TB, opts Options) *Device {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	d, _, err := Dial(ctx, opts) //nolint:bodyclose // Dial has closed it
+	d, _, err := Dial(ctx, opts)
 	if err != nil {
 		t.Fatalf("device: %v", err)
 	}
@@ -292,7 +292,7 @@ func (d *Device) TryRecover(ctx context.Context) (*Device, error) {
 	recovered := &Device{opts: d.opts, last: d.LastSequenceID(), ackID: d.ackID}
 	opts := d.opts
 	opts.URL = RecoveryURL(opts.URL, d.Connected.ConnectionID, d.Connected.ReconnectionToken)
-	if _, err := recovered.dial(ctx, opts); err != nil { //nolint:bodyclose // dial has closed it
+	if _, err := recovered.dial(ctx, opts); err != nil {
 		return nil, err
 	}
 	return recovered, nil

@@ -20,6 +20,12 @@ type Table interface {
 // many users.
 const rememberUsers = 50_000
 
+// leap is how far above the table a counter is lifted that lost its data: more
+// than other processes can have drawn for one user and not yet stored. Where
+// they have, the table does not show it, and the same numbers would be drawn
+// again. A counter that is above the table after all does not leap.
+const leap = 1 << 20
+
 // Allocator draws numbers. A number that grew past the last one seen in this
 // process needs no check; the first number of a user, one that went back, and
 // the first after another Redis answered are compared with the table. All
@@ -170,7 +176,7 @@ func (a *Allocator) lift(ctx context.Context, d *draw, floors map[string]int64) 
 	var at []int
 	for i, id := range d.users {
 		if behind[id] && d.failed[i] == nil {
-			again = append(again, bus.SeqRequest{UserID: id, Floor: floors[id]})
+			again = append(again, bus.SeqRequest{UserID: id, Floor: floors[id], Leap: leap})
 			at = append(at, i)
 		}
 	}

@@ -130,7 +130,7 @@ func TestHandshakeAnswer(t *testing.T) {
 	p, br := connPeer(t, s)
 	// A frame in the same packet as the request must not be lost.
 	p.write(append([]byte(goodHandshake+"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"), frame(1, true, "early")...))
-	resp, err := http.ReadResponse(br, nil) //nolint:bodyclose // the body of a 101 is the connection
+	resp, err := http.ReadResponse(br, nil)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusSwitchingProtocols, resp.StatusCode)
 	require.Equal(t, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", resp.Header.Get("Sec-WebSocket-Accept"))

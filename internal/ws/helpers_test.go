@@ -235,7 +235,7 @@ func dial(t *testing.T, s *httptest.Server, opts *websocket.DialOptions) *websoc
 		opts = &websocket.DialOptions{}
 	}
 	opts.HTTPClient = httpClient(t, s)
-	conn, _, err := websocket.Dial(ctx, s.URL, opts) //nolint:bodyclose // it belongs to conn
+	conn, _, err := websocket.Dial(ctx, s.URL, opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.CloseNow() })
 	conn.SetReadLimit(64 << 20)

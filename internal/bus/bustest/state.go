@@ -72,6 +72,15 @@ func seqFloor(t *testing.T, f *fixture) {
 		bus.SeqRequest{UserID: u},
 		bus.SeqRequest{UserID: u, Floor: 1000},
 	))
+	require.Equal(t, []int64{1002, 1003}, draw(
+		bus.SeqRequest{UserID: u},
+		bus.SeqRequest{UserID: u, Floor: 1001, Leap: 100},
+	), "no leap above the floor")
+	for _, floor := range []int64{1003, 2000} { // reached, and above the counter
+		n := draw(bus.SeqRequest{UserID: u, Floor: floor, Leap: 100}, bus.SeqRequest{UserID: u})
+		require.Contains(t, []int64{floor + 1, floor + 101}, n[0], "a bus may leap")
+		require.Equal(t, n[0]+1, n[1])
+	}
 	// Exact where floating point is not.
 	const large = 1<<53 + 1
 	require.Equal(t, []int64{large + 1}, draw(bus.SeqRequest{UserID: u, Floor: large}))

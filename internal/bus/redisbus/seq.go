@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/redis/go-redis/v9"
 
@@ -28,7 +29,7 @@ func (b *Bus) seqCmd(ctx context.Context, r *bus.SeqRequest) seqCmd {
 	key := b.names.Seq(r.UserID)
 	var cmd seqCmd
 	if r.Floor > 0 {
-		cmd.IntCmd = redis.NewIntCmd(ctx, "eval", liftSource, 1, key, r.Floor)
+		cmd.IntCmd = redis.NewIntCmd(ctx, "eval", liftSource, 1, key, r.Floor, r.Floor+max(0, min(r.Leap, math.MaxInt64-1-r.Floor)))
 	} else {
 		cmd.IntCmd = redis.NewIntCmd(ctx, "incr", key)
 	}
