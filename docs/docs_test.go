@@ -47,6 +47,27 @@ func TestNamedTestsExist(t *testing.T) {
 	require.NotZero(t, found)
 }
 
+// A test with the official clients that guarantees.md names in italics exists.
+func TestNamedConformanceTestsExist(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../test/conformance/*.mjs")
+	require.NoError(t, err)
+	var sources strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		sources.Write(text)
+	}
+	names := regexp.MustCompile(`[^*]\*([^*\n]+)\*[^*]`).FindAllStringSubmatch(pages(t)["guarantees.md"], -1)
+	require.NotEmpty(t, names)
+	for _, m := range names {
+		name := strings.TrimSuffix(m[1], "…")
+		if name != "italics" && !strings.Contains(sources.String(), name) {
+			t.Errorf("guarantees.md names %q, which does not exist", m[1])
+		}
+	}
+}
+
 // testSources are the tests in a folder, or the suite if it is one.
 func testSources(t *testing.T, dir string) string {
 	t.Helper()

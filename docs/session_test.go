@@ -39,26 +39,33 @@ func TestWorkedSession(t *testing.T) {
 	access, err := client.ClientAccessToken(ctx, "ada", gateway.WithEndpoint(server.URL))
 	require.NoError(t, err)
 
-	s := &transcript{t: t, ctx: ctx, client: client, node: n, url: access.URL}
+	s := &transcript{t: t, ctx: ctx, client: client, node: n, url: access.URL, text: &strings.Builder{}}
 	s.reliableSubprotocol()
 	s.plainSubprotocol()
 	s.reliableSubprotocolEnds()
 
+	s.compare("session")
+}
+
+// compare compares what was said with the blocks of protocol.md that are marked
+// with the name.
+func (s *transcript) compare(name string) {
+	s.t.Helper()
 	if os.Getenv("GATEWAY_SESSION") == "print" {
 		fmt.Println(s.text.String())
 	}
 	doc, err := os.ReadFile("protocol.md")
-	require.NoError(t, err)
+	require.NoError(s.t, err)
 	var written strings.Builder
-	for _, block := range regexp.MustCompile("(?s)```session\n(.*?)```").FindAllStringSubmatch(string(doc), -1) {
+	for _, block := range regexp.MustCompile("(?s)```"+name+"\n(.*?)```").FindAllStringSubmatch(string(doc), -1) {
 		written.WriteString(block[1])
 	}
 	said := strings.Split(strings.TrimSpace(mask(s.text.String())), "\n")
 	documented := strings.Split(strings.TrimSpace(mask(written.String())), "\n")
 	for i := range min(len(said), len(documented)) {
-		require.Equal(t, said[i], documented[i], "line %d of the session", i+1)
+		require.Equal(s.t, said[i], documented[i], "line %d of the session", i+1)
 	}
-	require.Len(t, documented, len(said))
+	require.Len(s.t, documented, len(said))
 }
 
 // mask replaces what differs from run to run.
@@ -84,11 +91,12 @@ type transcript struct {
 	node   *node.Node
 	url    string
 	conn   *websocket.Conn
-	text   strings.Builder
+	who    string // the device, where there are several
+	text   *strings.Builder
 }
 
 func (s *transcript) line(direction, text string) {
-	fmt.Fprintf(&s.text, "%s %s\n", direction, text)
+	fmt.Fprintf(s.text, "%s%s %s\n", s.who, direction, text)
 }
 
 func (s *transcript) connect(subprotocol, query string) {

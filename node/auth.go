@@ -38,7 +38,7 @@ func (n *Node) authenticate(ctx context.Context, r *http.Request, t target, subp
 		n.core.Log.Error("OnConnect chose a subprotocol that the device did not offer", "subprotocol", request.Subprotocol)
 		return nil, &RefuseError{Status: http.StatusInternalServerError, Message: "internal error"}
 	}
-	if len(request.Groups) > maxGroups {
+	if len(request.Groups) > n.opts.MaxGroups {
 		return nil, &RefuseError{Status: http.StatusBadRequest, Message: "too many groups"}
 	}
 	for _, group := range request.Groups {

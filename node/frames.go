@@ -104,7 +104,7 @@ func (s *session) acknowledge(ackID uint64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
-		s.acks.add(ackID)
+		s.acks.add(ackID, s.node.opts.MaxAckIDs)
 	}
 	if s.conn != nil {
 		_ = s.conn.Send(controlFrame(s.sub, protocol.AppendAck(nil, s.sub, ackID, detail)))

@@ -9,9 +9,6 @@ import (
 	"github.com/message-gateway/gateway/internal/protocol"
 )
 
-// maxGroups bounds the groups of one connection.
-const maxGroups = 10_000
-
 // membership is a connection's place in a group.
 type membership struct {
 	// until is when it ends; zero: with the connection.
@@ -34,7 +31,7 @@ func (s *session) join(ctx context.Context, group string, until time.Time) error
 	s.room.mu.Lock()
 	here := s.room.sessions[s.id] == s
 	_, again := s.groups[group]
-	full := !again && len(s.groups) >= maxGroups
+	full := !again && len(s.groups) >= n.opts.MaxGroups
 	if here && !full {
 		if again {
 			s.room.leaveLocked(s, group)

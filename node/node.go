@@ -148,6 +148,7 @@ func New(client *gateway.Client, opts Options) (*Node, error) {
 // Options.REST is set. It answers everything else with an HTTP error.
 func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !n.enter() {
+		w.Header().Set("Retry-After", "1") // another node answers
 		refuse(w, http.StatusServiceUnavailable, "node is shutting down")
 		return
 	}

@@ -80,6 +80,16 @@ type Options struct {
 	// MaxConnections bounds the connections of this node; more are refused
 	// with 429. Default: no bound.
 	MaxConnections int
+	// MaxGroups bounds the groups of one connection. One more is refused with
+	// BadRequest, and a token with more with 400. Default: 10,000.
+	MaxGroups int
+	// MaxStreams bounds the open streams of one connection. One more is refused
+	// with BadRequest. Default: 100.
+	MaxStreams int
+	// MaxAckIDs is how many processed requests of one connection are
+	// remembered: one that the device repeats is not executed again, unless
+	// that many others came between. Default: 1000.
+	MaxAckIDs int
 	// HandlerTimeout bounds OnConnect, OnEvent and the database work of one
 	// frame. Default: 30 s.
 	HandlerTimeout time.Duration
@@ -95,6 +105,9 @@ func (o Options) withDefaults() Options {
 	o.MaxFrame = or(o.MaxFrame, 1<<20)
 	o.MaxQueue = or(o.MaxQueue, 1000)
 	o.MaxQueueBytes = or(o.MaxQueueBytes, 16<<20)
+	o.MaxGroups = or(o.MaxGroups, 10_000)
+	o.MaxStreams = or(o.MaxStreams, 100)
+	o.MaxAckIDs = or(o.MaxAckIDs, 1000)
 	o.HandlerTimeout = or(o.HandlerTimeout, 30*time.Second)
 	return o
 }
@@ -121,6 +134,7 @@ func (o Options) validate() error {
 	}
 	for name, n := range map[string]int{
 		"MaxFrame": o.MaxFrame, "MaxQueue": o.MaxQueue, "MaxQueueBytes": o.MaxQueueBytes, "MaxConnections": o.MaxConnections,
+		"MaxGroups": o.MaxGroups, "MaxStreams": o.MaxStreams, "MaxAckIDs": o.MaxAckIDs,
 	} {
 		if n < 0 {
 			return fmt.Errorf("%w: %s is negative", ErrInvalidOptions, name)

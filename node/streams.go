@@ -10,10 +10,9 @@ import (
 	"github.com/message-gateway/gateway/internal/protocol"
 )
 
-// Bounds of streams (specification, section 3.8; the number and the longest
-// idle time are ours).
+// Bounds of streams (specification, section 3.8; the longest
+// idle time is ours).
 const (
-	maxStreams        = 100
 	defaultStreamIdle = 5 * time.Minute
 	maxStreamIdle     = 24 * time.Hour
 )
@@ -88,7 +87,7 @@ func (s *session) startStream(f *protocol.Frame) {
 func (t *streams) open(s *session, st *stream) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, exists := t.m[st.id]; exists || t.over || len(t.m) >= maxStreams {
+	if _, exists := t.m[st.id]; exists || t.over || len(t.m) >= s.node.opts.MaxStreams {
 		return false
 	}
 	if t.m == nil {

@@ -226,7 +226,7 @@ func (s *session) arrive(ctx context.Context, m *moved) error {
 	s.mu.Lock()
 	s.perms, s.connectionState = m.Perms, m.State
 	for _, id := range m.Acks {
-		s.acks.add(id)
+		s.acks.add(id, s.node.opts.MaxAckIDs)
 	}
 	heard := map[uint64]bool{}
 	now := time.Now()

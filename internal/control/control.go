@@ -86,8 +86,6 @@ type Call struct {
 	Until int64 `json:"until,omitempty"`
 	// From is the node that asks, for OpTakeover.
 	From string `json:"from,omitempty"`
-	// Token is the reconnection token, for OpTakeover.
-	Token string `json:"token,omitempty"`
 }
 
 // Reply is a node's answer to a Call.
