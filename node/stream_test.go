@@ -282,14 +282,14 @@ func testStreamNoEcho(t *testing.T, w *world) {
 
 func testStreamIdle(t *testing.T, w *world) {
 	s := newStreamed(t, w, node.Options{}, devicetest.Reliable)
-	const idle = 300 * time.Millisecond
+	const idle = 2 * time.Second
 	s.open(t, "s", int(idle.Milliseconds()))
 	s.publisher.StreamData(t, "s", 1, "x")
 	wantStreamAck(t, s.publisher, "s", 2)
 	// Keep-alives, which are not delivered, hold it open much longer than idle.
 	tick := time.NewTicker(idle / 10)
 	defer tick.Stop()
-	for range 30 {
+	for range 15 {
 		<-tick.C
 		s.publisher.StreamKeepAlive(t, "s")
 	}
@@ -466,7 +466,8 @@ func testStreamMovedInFlight(t *testing.T, w *world) {
 		sent := make(chan struct{})
 		go func() {
 			defer close(sent)
-			for n := begin; ; n++ {
+			// Bounded, so that what waits for the subscribers is.
+			for n := begin; n < begin+2000; n++ {
 				select {
 				case <-stop:
 					return
