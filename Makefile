@@ -8,6 +8,11 @@ PKGS       ?= ./...
 # How long each fuzz target runs, and all of them together, in seconds.
 FUZZTIME   ?= 10
 FUZZTOTAL  ?= 90
+# Added to the benchmark, such as BENCHFLAGS='-run reliable'; -h lists its flags.
+BENCHFLAGS ?=
+# How long the fault suite runs, and what decides its schedule; 0 picks a seed.
+DURATION   ?= 2m
+SEED       ?= 0
 GOLANGCI_VERSION = v2.15.0
 
 .DEFAULT_GOAL := help
@@ -33,6 +38,11 @@ vet: ## go vet, in the bench module too
 lint: ## golangci-lint with the policy of .golangci.yml
 	@scripts/golangci-lint $(GOLANGCI_VERSION) run ./...
 
+.PHONY: chaos
+chaos: ## break everything on a schedule and account for every message (DURATION, SEED, CHAOSFLAGS)
+	@$(GO) build -o .cache/chaos ./test/chaos
+	@.cache/chaos -duration $(DURATION) -seed $(SEED) $(CHAOSFLAGS)
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for a short time (FUZZTIME, FUZZTOTAL in seconds)
 	@FUZZTIME=$(FUZZTIME) FUZZTOTAL=$(FUZZTOTAL) scripts/fuzz
@@ -44,6 +54,11 @@ vuln: ## look for known vulnerabilities (needs vuln.go.dev)
 .PHONY: services
 services: ## hold Redis, MySQL and RabbitMQ for tests until Ctrl-C, and print their addresses
 	@scripts/test-services up
+
+.PHONY: bench
+bench: ## measure against peers and limits, in under ten minutes (BENCHFLAGS='-run realtime -short')
+	@cd bench && $(GO) build -o ../.cache/bench . # not `go run`: it would hide the exit code
+	@scripts/test-services run -- .cache/bench -json .cache/bench.json $(BENCHFLAGS)
 
 .PHONY: quickstart
 quickstart: ## run the quickstart on the embedded backend

@@ -191,6 +191,36 @@ func TestFull(t *testing.T) {
 	})
 }
 
+// Calls whose ctx ended in the queue take no room, and no flush sees them.
+func TestCallsThatLeaveTheQueue(t *testing.T) {
+	inBubble(t, options, func(t *testing.T, g *Group[int], s *slow) {
+		running := start(t, g, t.Context(), 0, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		var left, stay []<-chan error
+		for i := range options.MaxWaiting {
+			if i%3 == 0 {
+				stay = append(stay, start(t, g, t.Context(), 10+i, 1))
+			} else {
+				left = append(left, start(t, g, ctx, 10+i, 1))
+			}
+		}
+		cancel()
+		for _, done := range left {
+			require.ErrorIs(t, <-done, context.Canceled)
+		}
+		require.Equal(t, len(stay), g.Waiting())
+		for i := range len(left) { // as many as have left
+			stay = append(stay, start(t, g, t.Context(), 20+i, 1))
+		}
+		_, err := g.Do(t.Context(), 99, 1)
+		require.ErrorIs(t, err, ErrFull)
+		for _, done := range append(stay, running) {
+			require.NoError(t, <-done)
+		}
+		require.Equal(t, [][]int{{0}, {10, 13, 16, 20}, {21, 22, 23, 24}}, s.batches)
+	})
+}
+
 func TestErrorsReachTheirOwnCaller(t *testing.T) {
 	t.Parallel()
 	odd := errors.New("odd")

@@ -63,9 +63,21 @@ func (k *Committer) enter(stage int32, commits ...*commit) {
 	}
 }
 
-// seqTable is the table in the eyes of the allocator, which looks there in the
-// middle of its talk with the bus.
-type seqTable struct{ k *Committer }
+// seqBus and seqTable are the bus and the table in the eyes of the allocator,
+// which talks to one of them at a time. What it talked to last is what failed.
+type (
+	seqBus struct {
+		bus.Bus
+		k *Committer
+	}
+	seqTable struct{ k *Committer }
+)
+
+// NextSeqs implements bus.Bus.
+func (b seqBus) NextSeqs(ctx context.Context, reqs []bus.SeqRequest) ([]int64, error) {
+	b.k.numbering.Store(&b.k.core.BusName)
+	return b.Bus.NextSeqs(ctx, reqs)
+}
 
 // tableError is an error of the table, which names its server by itself.
 type tableError struct{ error }
@@ -76,7 +88,6 @@ func (e *tableError) Unwrap() error { return e.error }
 // MaxSeqs implements seq.Table.
 func (t seqTable) MaxSeqs(ctx context.Context, userIDs []string) (map[string]int64, error) {
 	t.k.numbering.Store(&t.k.core.StoreName)
-	defer t.k.numbering.Store(&t.k.core.BusName)
 	taken, err := t.k.core.Store.MaxSeqs(ctx, userIDs)
 	if err != nil {
 		return nil, &tableError{err}
@@ -88,7 +99,7 @@ func (t seqTable) MaxSeqs(ctx context.Context, userIDs []string) (map[string]int
 func NewCommitter(c *core.Core, hints *Hinter) *Committer {
 	k := &Committer{core: c, hints: hints}
 	k.numbering.Store(&c.BusName)
-	k.seqs = seq.New(c.Bus, seqTable{k})
+	k.seqs = seq.New(seqBus{c.Bus, k}, seqTable{k})
 	k.group = batch.New(batch.Options{
 		MaxBatch: commitBatch, MaxBytes: commitBytes, Parallel: commitParallel,
 		MaxWaiting: maxWaiting, Timeout: flushTimeout,
@@ -115,7 +126,7 @@ func (k *Committer) Commit(ctx context.Context, msg *store.Message) (duplicate b
 // message may have been stored all the same.
 func (k *Committer) waited(err error, started bool, c *commit) error {
 	stage := c.stage.Load()
-	if !started {
+	if stage == stageNone { // queued, or in a flush that has not begun
 		stage = k.last.Load()
 	}
 	server := k.core.StoreName
@@ -123,7 +134,7 @@ func (k *Committer) waited(err error, started bool, c *commit) error {
 		server = *k.numbering.Load()
 	}
 	switch {
-	case stage == stageNone: // in a flush that has not begun
+	case stage == stageNone: // nothing has begun yet
 		return err
 	case !started:
 		return fmt.Errorf("%w while earlier sends were waiting for %s; nothing was stored", err, server)

@@ -34,6 +34,7 @@ type fakeBackend struct {
 	seq       int64
 	failing   map[string]error                  // draws of these users fail
 	insert    func(msgs []*store.Message) []int // the duplicates
+	maxSeqs   func()                            // before the table answers
 	reject    map[string]bool                   // rows with these ids are rejected
 	publish   func(ctx context.Context) error   // before the hints go out
 	receivers int64                             // of each hint
@@ -66,7 +67,12 @@ func (f *fakeBackend) NextSeqs(_ context.Context, reqs []bus.SeqRequest) ([]int6
 	return seqs, partial
 }
 
-func (f *fakeBackend) MaxSeqs(context.Context, []string) (map[string]int64, error) { return nil, nil }
+func (f *fakeBackend) MaxSeqs(context.Context, []string) (map[string]int64, error) {
+	if f.maxSeqs != nil {
+		f.maxSeqs()
+	}
+	return nil, nil
+}
 
 func (f *fakeBackend) Insert(_ context.Context, msgs []*store.Message) ([]int, error) {
 	f.mu.Lock()
@@ -167,6 +173,38 @@ func TestCallerThatLeavesDuringTheFlush(t *testing.T) {
 	require.ErrorContains(t, err, "mysql at m:1")
 	require.ErrorContains(t, err, "may or may not be stored")
 	close(leave)
+}
+
+// Whoever waits behind others learns which server those wait for.
+func TestQueuedCallersLearnWhatIsDown(t *testing.T) {
+	t.Parallel()
+	hang := make(chan struct{})
+	inserting := &fakeBackend{insert: func([]*store.Message) []int {
+		<-hang
+		return nil
+	}}
+	looking := &fakeBackend{maxSeqs: func() { <-hang }}
+	committers := map[string]*Committer{}
+	committers["insert"], _ = newCommitter(t, inserting)
+	committers["compare the counter"], _ = newCommitter(t, looking)
+	t.Cleanup(func() { close(hang) }) // before they are closed
+	for name, k := range committers {
+		var wg sync.WaitGroup
+		errs := make([]error, 4*commitParallel)
+		for i := range errs {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+				defer cancel()
+				_, errs[i] = k.Commit(ctx, message(fmt.Sprint(i), "u"))
+			})
+		}
+		wg.Wait()
+		for _, err := range errs {
+			require.ErrorIs(t, err, context.DeadlineExceeded, name)
+			require.ErrorContains(t, err, "mysql at m:1", name)
+			require.NotContains(t, err.Error(), "redis", name)
+		}
+	}
 }
 
 func TestOneBadMessageDoesNotSpoilTheOthers(t *testing.T) {

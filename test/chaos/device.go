@@ -61,6 +61,10 @@ func (l *link) message(frame devicetest.Frame) {
 	d.fleet.ledger.received(d.user, body, envelope.ID, true)
 	switch d.kind {
 	case kindNever:
+		// A node sends no more than 512 messages that nobody acknowledges.
+		if d.seen[envelope.ID] = true; d.fleet.isCalm() && len(d.seen) > 200 {
+			l.settle(frame, envelope)
+		}
 	case kindLate:
 		if d.fleet.isCalm() {
 			l.settle(frame, envelope)

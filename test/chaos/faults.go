@@ -85,6 +85,25 @@ func network(how, service, process string, d time.Duration) fault {
 	}}
 }
 
+// during breaks links while another fault happens, and for some time before.
+func during(how, service, process string, before time.Duration, inner fault) fault {
+	return fault{inner.name + " during " + network(how, service, process, 0).name, func(ctx context.Context, r *run) (string, error) {
+		var detail string
+		err := withToxic(ctx, r.links.of(service, process), how, func() error {
+			if err := sleep(ctx, before); err != nil {
+				return err
+			}
+			var err error
+			detail, err = inner.do(ctx, r)
+			if err != nil {
+				return err
+			}
+			return sleep(ctx, before)
+		})
+		return detail, err
+	}}
+}
+
 func withToxic(ctx context.Context, proxies []*toxiproxy.Proxy, how string, during func() error) error {
 	if how == "cut" {
 		cut(proxies)
@@ -116,7 +135,7 @@ func killProc(name string, down time.Duration) fault {
 // restartNode ends a node as a deployment does.
 func restartNode(name string) fault {
 	return fault{"restart " + name, func(ctx context.Context, r *run) (string, error) {
-		services.Signal(r.procs[name].cmd, syscall.SIGTERM)
+		r.procs[name].terminate()
 		began := time.Now()
 		if err := r.procs[name].wait(shutdownTime + 5*time.Second); err != nil {
 			r.ledger.complain("restart: %v", err)
@@ -185,6 +204,7 @@ func flood(d time.Duration) fault {
 			return "", err
 		}
 		p := r.procs[floodName]
+		p.ending.Store(true) // it ends by itself
 		if err := p.awaitUp(ctx); err != nil {
 			return "", err
 		}

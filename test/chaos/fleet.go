@@ -19,7 +19,7 @@ const (
 	kindPlain    = "plain"    // plain JSON, acknowledges with the ack event
 	kindProtobuf = "protobuf" // the protobuf twin of steady
 	kindFlapping = "flapping" // loses its connection all the time
-	kindNever    = "never"    // acknowledges and answers nothing
+	kindNever    = "never"    // acknowledges and answers nothing, until the end if that is much
 	kindTwice    = "twice"    // acknowledges and answers everything twice
 	kindLate     = "late"     // acknowledges seconds later, and answers after the deadline
 	kindTwo      = "two"      // two connections, which both acknowledge and answer
@@ -57,7 +57,7 @@ func startFleet(ctx context.Context, addr string, users int, seed uint64, l *led
 		for c := range connections {
 			d := &device{
 				fleet: f, user: userName(i), kind: kindOfUser(i), name: fmt.Sprintf("%s/%d", userName(i), c),
-				rng: rand.New(rand.NewPCG(seed, uint64(i*10+c+100))),
+				rng: rand.New(rand.NewPCG(seed, uint64(i*10+c+100))), seen: map[string]bool{},
 			}
 			f.wg.Go(func() { d.run(ctx) })
 		}
@@ -98,6 +98,7 @@ type device struct {
 	name       string
 	rng        *rand.Rand
 	answers    int
+	seen       map[string]bool // of kindNever: the ids it was sent
 }
 
 func (d *device) run(ctx context.Context) {
@@ -152,7 +153,7 @@ func (d *device) dial(ctx context.Context, last *devicetest.Device) *devicetest.
 	if last != nil {
 		conn, err = last.TryRecover(ctx)
 	} else {
-		conn, _, err = devicetest.Dial(ctx, devicetest.Options{URL: d.fleet.url(d.user), Subprotocol: d.subprotocol()})
+		conn, _, err = devicetest.Dial(ctx, devicetest.Options{URL: d.fleet.url(d.user), Subprotocol: d.subprotocol()}) //nolint:bodyclose // it is closed
 	}
 	if err != nil {
 		return nil

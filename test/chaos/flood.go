@@ -66,7 +66,7 @@ func runFlood(c procConfig, client *gateway.Client, _ *slog.Logger, out *recorde
 		mu.Lock()
 		defer mu.Unlock()
 		sums.LateMS = max(sums.LateMS, late)
-		if err != nil && !errors.Is(err, gateway.ErrOverloaded) && !strings.Contains(err.Error(), "mysql at ") {
+		if err != nil && !errors.Is(err, gateway.ErrOverloaded) && !(strings.Contains(err.Error(), "mysql") && strings.Contains(err.Error(), c.MySQL)) {
 			sums.Unnamed++
 			sums.Sample = err.Error()
 		}

@@ -77,6 +77,8 @@ func (l *ledger) note(r record) {
 		l.floods = append(l.floods, r.Flood)
 	case kindIdle:
 		l.idle[r.From] = true
+	case kindDied:
+		l.wrong = append(l.wrong, fmt.Sprintf("%s ended by itself: %s; see its log", r.From, r.Error))
 	}
 }
 

@@ -58,6 +58,10 @@ var toxics = map[string][]string{
 		`{"name":"a","type":"latency","stream":"downstream","attributes":{"latency":300,"jitter":200}}`,
 		`{"name":"b","type":"bandwidth","stream":"upstream","attributes":{"rate":40}}`,
 	},
+	// Requests take long to arrive.
+	"late": {
+		`{"name":"a","type":"latency","stream":"upstream","attributes":{"latency":700,"jitter":300}}`,
+	},
 	// What is sent vanishes, and nobody hears that the connection is dead.
 	"half-open": {
 		`{"name":"a","type":"timeout","stream":"downstream","attributes":{"timeout":0}}`,

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -118,6 +119,8 @@ type proc struct {
 	stdin io.WriteCloser
 	up    chan struct{}
 	ended chan struct{}
+	// ending says that it was told to end, or killed.
+	ending atomic.Bool
 }
 
 // startProc starts a child; what it prints goes to each record by record.
@@ -130,7 +133,7 @@ func startProc(dir string, c procConfig, each func(record)) (*proc, error) {
 	if err != nil {
 		return nil, err
 	}
-	log, err := os.OpenFile(filepath.Join(dir, c.Name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(filepath.Join(dir, c.Name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // in our own temporary folder
 	if err != nil {
 		return nil, err
 	}
@@ -168,6 +171,9 @@ func startProc(dir string, c procConfig, each func(record)) (*proc, error) {
 			each(r)
 		}
 		_ = cmd.Wait() // how it ended is for who ended it
+		if !p.ending.Load() {
+			each(record{Kind: kindDied, From: c.Name, Error: cmd.ProcessState.String()})
+		}
 	}()
 	return p, nil
 }
@@ -186,19 +192,27 @@ func (p *proc) awaitUp(ctx context.Context) error {
 	}
 }
 
-// tell gives an order to the child.
+// tell gives an order to the child, all of which end it.
 func (p *proc) tell(order string) error {
+	p.ending.Store(true)
 	_, err := io.WriteString(p.stdin, order+"\n")
 	return err
 }
 
 // kill ends the child at once, and waits until all it printed is read.
 func (p *proc) kill() {
+	p.ending.Store(true)
 	services.Signal(p.cmd, syscall.SIGKILL)
 	<-p.ended
 }
 
 var errNotEnded = errors.New("does not end")
+
+// terminate asks the child to end.
+func (p *proc) terminate() {
+	p.ending.Store(true)
+	services.Signal(p.cmd, syscall.SIGTERM)
+}
 
 // wait waits until the child has ended by itself; one that does not is killed.
 func (p *proc) wait(within time.Duration) error {

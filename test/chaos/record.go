@@ -16,6 +16,7 @@ const (
 	kindClosed = "closed" // Close returned
 	kindFlood  = "flood"  // the sums of a flood
 	kindIdle   = "idle"   // told to stop, and every call has returned
+	kindDied   = "died"   // ended by itself; its parent notes that
 )
 
 // The ways of sending.

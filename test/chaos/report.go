@@ -88,9 +88,9 @@ func (a *account) checkWaits(complain func(string, ...any)) {
 		case row == nil:
 			complain("LOST: command %s (%s) was answered and is not in the database", w.N, w.ID)
 		case !l.answers[w.ID][w.Answer]:
-			complain("command %s (%s) returned %s, which no device has answered", w.N, w.ID, short(w.Answer))
+			complain("command %s (%s) returned %s, which no device has answered", w.N, w.ID, w.Answer)
 		case row.response != w.Answer:
-			complain("command %s (%s) returned %s, the database has %s", w.N, w.ID, short(w.Answer), short(row.response))
+			complain("command %s (%s) returned %s, the database has %s", w.N, w.ID, w.Answer, row.response)
 		}
 		if w.Op == opCommand && row != nil {
 			a.promised++

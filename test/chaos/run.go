@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"syscall"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -48,7 +47,6 @@ type run struct {
 	addrs   map[string]string // of the services themselves
 	links   *links
 	via     map[string]map[string]string // process, service: address of the link
-	db      *sql.DB
 	root    *sql.DB
 	front   *tcpSwitch
 	listen  map[string]string // of the nodes
@@ -255,7 +253,7 @@ func (r *run) settle(ctx context.Context) error {
 // endNodes shuts the nodes down as a deployment does.
 func (r *run) endNodes() error {
 	for _, name := range nodeNames {
-		services.Signal(r.procs[name].cmd, syscall.SIGTERM)
+		r.procs[name].terminate()
 	}
 	for _, name := range nodeNames {
 		if err := r.procs[name].wait(shutdownTime + 5*time.Second); err != nil {

@@ -68,6 +68,11 @@ func round(rng *rand.Rand, long bool) []fault {
 		order(orderClose, pick(senderNames)),
 		flush(),
 		readOnly(span(most)),
+		// Numbers that were drawn before Redis lost its counters reach the table
+		// after others have looked there for the highest.
+		during("late", mysqlService, pick(senderNames), 1500*time.Millisecond, flush()),
+		during(pick([]string{"cut", "half-open"}), pick(serviceNames), pick(nodeNames), span(time.Second),
+			killServices([]string{pick(serviceNames)}, span(most))),
 		flood(floodPause),
 	}
 	rng.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })

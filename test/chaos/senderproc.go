@@ -156,13 +156,13 @@ func (s *sender) once(op, user string, send func(context.Context, payload) (stri
 	ctx, cancel := context.WithDeadline(s.ctx, began.Add(sendDeadline))
 	defer cancel()
 	id, err := send(ctx, p)
-	s.returned(kindSend, op, id, p, began, began.Add(sendDeadline), err)
+	s.returned(op, id, p, began, began.Add(sendDeadline), err)
 }
 
-func (s *sender) returned(kind, op, id string, p payload, began, deadline time.Time, err error) {
+func (s *sender) returned(op, id string, p payload, began, deadline time.Time, err error) {
 	now := time.Now()
 	r := record{
-		Kind: kind, From: s.cfg.Name, Op: op, ID: id, N: p.N, User: p.User, Start: micros(began), End: micros(now),
+		Kind: kindSend, From: s.cfg.Name, Op: op, ID: id, N: p.N, User: p.User, Start: micros(began), End: micros(now),
 		Late: s.pulse.late(deadline, now).Microseconds(),
 	}
 	if err != nil {
@@ -181,10 +181,10 @@ func (s *sender) retry(user string) {
 		id, err := s.client.SendReliable(ctx, user, p, gateway.WithMessageID(p.N))
 		cancel()
 		if err == nil {
-			s.returned(kindSend, opRetry, id, p, began, start.Add(sendDeadline), nil)
+			s.returned(opRetry, id, p, began, start.Add(sendDeadline), nil)
 			return
 		}
-		s.returned(kindSend, opRetry, p.N, p, began, start.Add(sendDeadline), err)
+		s.returned(opRetry, p.N, p, began, start.Add(sendDeadline), err)
 		time.Sleep(200 * time.Millisecond)
 	}
 }
@@ -210,7 +210,7 @@ func (s *sender) batch(user string, extra uint64) {
 		if err == nil {
 			id = ids[i]
 		}
-		s.returned(kindSend, opBatch, id, p, began, began.Add(sendDeadline), err)
+		s.returned(opBatch, id, p, began, began.Add(sendDeadline), err)
 	}
 }
 
@@ -232,7 +232,7 @@ func (s *sender) command(op, user string, extra uint64) {
 		if res != nil {
 			id = res.MessageID
 		}
-		s.returned(kindSend, op, id, p, began, deadline, err)
+		s.returned(op, id, p, began, deadline, err)
 		if err != nil {
 			return
 		}
@@ -290,7 +290,7 @@ func (s *sender) tx(user string, rollback bool) {
 		deadline = time.Now().Add(time.Hour)
 		err = tx.Commit()
 	}
-	s.returned(kindSend, opTx, id, p, began, deadline, err)
+	s.returned(opTx, id, p, began, deadline, err)
 }
 
 func (s *sender) begin(ctx context.Context, p payload) (*sql.Tx, error) {
@@ -329,7 +329,7 @@ func (s *sender) die(order, user string) {
 			s.log.Error("cannot die after a commit", "error", err)
 			return
 		}
-		s.returned(kindSend, opTx, id, p, began, began.Add(sendDeadline), nil)
+		s.returned(opTx, id, p, began, began.Add(sendDeadline), nil)
 	}
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	select {} // no further

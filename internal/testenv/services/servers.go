@@ -67,6 +67,9 @@ func startMySQL(ctx context.Context, sup *Supervisor) (*Server, error) {
 	args := []string{
 		"--no-defaults", "--datadir=" + data, "--socket=" + h.path("sock"), "--pid-file=" + h.path("pid"),
 		"--bind-address=127.0.0.1", "--port=" + strconv.Itoa(port), "--max-connections=500", "--skip-log-bin",
+		// So that connections are not refused while the server is paused: who
+		// dials then would hear of it a backoff of TCP after it goes on.
+		"--back-log=4000",
 		"--innodb-buffer-pool-size=64M",
 	}
 	if sup.Durable {
