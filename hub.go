@@ -126,7 +126,7 @@ func (h *Hub) trySend(ctx context.Context, channel string, bad error, payload an
 		TTLSeconds: int(o.ttl.Seconds()), Metadata: o.metadata, Data: data,
 	}
 	_, err = h.client.realtime.Publish(ctx, bus.Publication{Channel: channel, Payload: message.Encode(), Sharded: true})
-	h.client.count(ctx, "hub", err)
+	h.client.count(ctx, kindHub, err)
 	return h.client.translate(err)
 }
 

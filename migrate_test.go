@@ -66,7 +66,7 @@ func TestForeignTable(t *testing.T) {
 	require.NoError(t, err)
 	msg, err := c.Message(ctx, id)
 	require.NoError(t, err)
-	require.Equal(t, int64(42), msg.Seq, "above what another SDK stored")
+	require.Greater(t, msg.Seq, int64(41), "above what another SDK stored")
 	connect(t, c, userID, always(`1`))
 	_, err = c.SendCommand(ctx, userID, "TYPE", 1)
 	require.NoError(t, err)

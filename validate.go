@@ -21,6 +21,7 @@ const (
 	kindRealtime = "realtime"
 	kindReliable = "reliable"
 	kindCommand  = "command"
+	kindHub      = "hub"
 )
 
 // checkUserID checks a user id against the columns of the table.
@@ -85,12 +86,25 @@ func (c *Client) limits(ctx context.Context) (store.Limits, error) {
 	}
 }
 
-func (c *Client) count(ctx context.Context, kind string, err error) {
-	outcome := "ok"
-	if err != nil {
-		outcome = "error"
+// outcomes are the attributes of every send, made once.
+var outcomes = map[string][2]metric.MeasurementOption{
+	kindRealtime: outcomesOf(kindRealtime), kindReliable: outcomesOf(kindReliable),
+	kindCommand: outcomesOf(kindCommand), kindHub: outcomesOf(kindHub),
+}
+
+func outcomesOf(kind string) [2]metric.MeasurementOption {
+	option := func(outcome string) metric.MeasurementOption {
+		return metric.WithAttributeSet(attribute.NewSet(attribute.String("kind", kind), attribute.String("outcome", outcome)))
 	}
-	c.core.Metrics.Sends.Add(ctx, 1, metric.WithAttributes(attribute.String("kind", kind), attribute.String("outcome", outcome)))
+	return [2]metric.MeasurementOption{option("ok"), option("error")}
+}
+
+func (c *Client) count(ctx context.Context, kind string, err error) {
+	outcome := 0
+	if err != nil {
+		outcome = 1
+	}
+	c.core.Metrics.Sends.Add(ctx, 1, outcomes[kind][outcome])
 }
 
 func isClosed(err error) bool {

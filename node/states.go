@@ -102,6 +102,7 @@ func (s *states) acknowledge(id string, sentAt time.Time, kind wire.PushType) {
 func (s *states) finished(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	delete(s.waiting, key) // the row says more already
 	s.recent[key] = struct{}{}
 }
 
