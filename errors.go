@@ -74,6 +74,30 @@ var (
 	ErrNoEndpoint = errors.New("no endpoint is configured (MSG_ENDPOINT)")
 )
 
+// Errors of hubs.
+var (
+	// ErrConnectionNotFound: the hub has no connection with this id.
+	ErrConnectionNotFound = errors.New("no such connection")
+	// ErrUserNotConnected: the user has no connection in the hub.
+	ErrUserNotConnected = errors.New("user has no connection")
+	// ErrTooManyPermissions: the connection has as many permissions for single
+	// groups as it can have.
+	ErrTooManyPermissions = errors.New("too many permissions for single groups")
+	// ErrNodeUnanswered: a node that holds connections concerned did not
+	// answer in time. The operation may have happened on some nodes; it can be
+	// repeated.
+	ErrNodeUnanswered = errors.New("a node did not answer")
+	// ErrInvalidGroup: a group name is empty, blank, or longer than 1024
+	// characters.
+	ErrInvalidGroup = argument("bad group name")
+	// ErrInvalidFilter: a filter does not parse; the text says where.
+	ErrInvalidFilter = argument("bad filter")
+	// ErrInvalidConnectionID: a connection id is empty or not valid UTF-8.
+	ErrInvalidConnectionID = argument("bad connection id")
+	// ErrInvalidPermission: the permission is none of the two.
+	ErrInvalidPermission = argument("bad permission")
+)
+
 // CommandError is a device's answer that says that the command failed.
 type CommandError struct {
 	// Code is the device's own code.

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -12,28 +11,6 @@ import (
 	"github.com/message-gateway/gateway/internal/control"
 	"github.com/message-gateway/gateway/internal/protocol"
 	"github.com/message-gateway/gateway/internal/wire"
-)
-
-// Errors of hubs.
-var (
-	// ErrConnectionNotFound: the hub has no connection with this id.
-	ErrConnectionNotFound = errors.New("no such connection")
-	// ErrUserNotConnected: the user has no connection in the hub.
-	ErrUserNotConnected = errors.New("user has no connection")
-	// ErrTooManyPermissions: the connection has as many permissions for single
-	// groups as it can have.
-	ErrTooManyPermissions = errors.New("too many permissions for single groups")
-	// ErrNodeUnanswered: a node that holds connections concerned did not
-	// answer in time. The operation may have happened on some nodes; it can be
-	// repeated.
-	ErrNodeUnanswered = errors.New("a node did not answer")
-	// ErrInvalidGroup: a group name is empty, blank, or longer than 1024
-	// characters.
-	ErrInvalidGroup = argument("bad group name")
-	// ErrInvalidFilter: a filter does not parse; the text says where.
-	ErrInvalidFilter = argument("bad filter")
-	// ErrInvalidConnectionID: a connection id is empty or not valid UTF-8.
-	ErrInvalidConnectionID = argument("bad connection id")
 )
 
 // Hub is everything that Azure Web PubSub's service clients offer for one hub:

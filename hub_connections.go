@@ -20,9 +20,6 @@ const (
 	PermissionSendToGroup Permission = "sendToGroup"
 )
 
-// ErrInvalidPermission is the error for a permission that is none of the two.
-var ErrInvalidPermission = argument("bad permission")
-
 // ConnectionExists reports whether the hub has this connection. One that broke
 // and can still be recovered exists.
 func (h *Hub) ConnectionExists(ctx context.Context, connectionID string) (bool, error) {

@@ -20,6 +20,8 @@ const (
 	floodDeadline = 4 * time.Second
 	// floodAround is how long it lasts before and after the pause.
 	floodAround = time.Second
+	// margin is how exactly this process knows when the pause begins and ends.
+	margin = 500 * time.Millisecond
 	// floodHeap is what the heap may hold, garbage included: 8 KB for each of
 	// the 40,000 sends that wait at a time, with the caller's own part of them.
 	floodHeap = 320 << 20
@@ -30,7 +32,8 @@ const (
 // floodSums is what became of a flood.
 type floodSums struct {
 	Sent, OK, Overloaded, Failed int64
-	// Unnamed are errors that do not say what is down; Sample is one of them.
+	// Unnamed are errors during the pause that do not say what is down; Sample
+	// is one of them.
 	Unnamed int64
 	Sample  string
 	// LateMS is the worst time after the deadline, DrainMS how long after the
@@ -49,12 +52,15 @@ func runFlood(c procConfig, client *gateway.Client, _ *slog.Logger, out *recorde
 	var ok, overloaded, failed, sent atomic.Int64
 	var running sync.WaitGroup
 	ctx := context.Background()
+	// paused is when the database certainly does not answer.
+	var paused stall
 	one := func(i int64) {
 		deadline := time.Now().Add(floodDeadline)
 		bounded, cancel := context.WithDeadline(ctx, deadline)
 		defer cancel()
 		_, err := client.SendReliable(bounded, fmt.Sprintf("flood-%d", i%1000), i, gateway.WithSender("server", c.Name))
-		late := p.late(deadline, time.Now()).Milliseconds()
+		now := time.Now()
+		late := p.late(deadline, now).Milliseconds()
 		switch {
 		case err == nil:
 			ok.Add(1)
@@ -66,7 +72,7 @@ func runFlood(c procConfig, client *gateway.Client, _ *slog.Logger, out *recorde
 		mu.Lock()
 		defer mu.Unlock()
 		sums.LateMS = max(sums.LateMS, late)
-		if err != nil && !errors.Is(err, gateway.ErrOverloaded) && !(strings.Contains(err.Error(), "mysql") && strings.Contains(err.Error(), c.MySQL)) {
+		if now.After(paused.from) && now.Before(paused.to) && err != nil && !errors.Is(err, gateway.ErrOverloaded) && !(strings.Contains(err.Error(), "mysql") && strings.Contains(err.Error(), c.MySQL)) {
 			sums.Unnamed++
 			sums.Sample = err.Error()
 		}
@@ -81,6 +87,7 @@ func runFlood(c procConfig, client *gateway.Client, _ *slog.Logger, out *recorde
 	sent.Add(1)
 	out.put(record{Kind: kindUp, From: c.Name})
 	began := time.Now()
+	paused = stall{began.Add(floodAround + margin), began.Add(floodAround + c.Pause - margin)}
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	looked := began
