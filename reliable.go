@@ -72,8 +72,8 @@ func (c *Client) sendReliable(ctx context.Context, userID string, payload any, o
 // folder with the driver "sqlite". After the commit this process tells the
 // nodes within milliseconds; if it died, the nodes find the message in their
 // slow round (half a minute by default), or when the user connects. A failed
-// statement may have ended the transaction: roll back after an error. Commit
-// of database/sql knows no deadline: begin tx with a ctx that has one.
+// statement may have ended the transaction: roll back after an error. The
+// Commit of database/sql knows no deadline: a database that hangs holds it.
 //
 // FailIfOffline does not apply; otherwise as SendReliable.
 func (c *Client) SendReliableTx(ctx context.Context, tx *sql.Tx, userID string, payload any, opts ...SendOption) (string, error) {
