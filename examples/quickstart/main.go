@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/message-gateway/gateway"
+	"github.com/message-gateway/gateway/examples/internal/device"
 	"github.com/message-gateway/gateway/node"
 )
 
@@ -89,19 +90,19 @@ func config() (gateway.Config, error) {
 }
 
 func realtime(ctx context.Context, client *gateway.Client, userID, url string) error {
-	device, err := connect(ctx, url)
+	phone, err := device.Connect(ctx, url, nil)
 	if err != nil {
 		return err
 	}
-	defer device.leave()
+	defer phone.Leave()
 	if err := client.SendRealtime(ctx, userID, map[string]string{"text": "are you there?"}); err != nil {
 		return err
 	}
-	data, err := device.next(ctx)
+	data, err := phone.Next(ctx)
 	if err != nil {
 		return fmt.Errorf("realtime message: %w", err)
 	}
-	fmt.Printf("Realtime:  connection %s received %s\n", device.connectionID, data)
+	fmt.Printf("Realtime:  connection %s received %s\n", phone.ID, data)
 	return nil
 }
 
@@ -111,12 +112,12 @@ func reliable(ctx context.Context, client *gateway.Client, userID, url string) e
 		return err
 	}
 	fmt.Printf("Reliable:  message %s is stored, the device is away\n", id)
-	device, err := connect(ctx, url)
+	phone, err := device.Connect(ctx, url, nil)
 	if err != nil {
 		return err
 	}
-	defer device.leave()
-	envelope, err := device.nextEnvelope(ctx)
+	defer phone.Leave()
+	envelope, err := phone.Envelope(ctx)
 	if err != nil {
 		return fmt.Errorf("reliable message: %w", err)
 	}
@@ -124,7 +125,7 @@ func reliable(ctx context.Context, client *gateway.Client, userID, url string) e
 		return fmt.Errorf("the device received message %s instead of %s", envelope.ID, id)
 	}
 	fmt.Printf("Reliable:  message %s received on return: %s\n", envelope.ID, envelope.Payload)
-	if err := device.acknowledge(ctx); err != nil {
+	if err := phone.Acknowledge(ctx); err != nil {
 		return err
 	}
 	for {
@@ -150,14 +151,26 @@ type canvas struct {
 	Size string `json:"size"`
 }
 
-func command(ctx context.Context, client *gateway.Client, userID, url string) error {
-	device, err := connect(ctx, url)
+// answerNext is the phone that waits for a command and answers it.
+func answerNext(ctx context.Context, phone *device.Device, answer canvas) error {
+	command, err := phone.Envelope(ctx)
 	if err != nil {
 		return err
 	}
-	defer device.leave()
+	if command.Kind != "command" {
+		return fmt.Errorf("message %s is no command", command.ID)
+	}
+	return phone.Answer(ctx, command, answer)
+}
+
+func command(ctx context.Context, client *gateway.Client, userID, url string) error {
+	phone, err := device.Connect(ctx, url, nil)
+	if err != nil {
+		return err
+	}
+	defer phone.Leave()
 	answered := make(chan error, 1)
-	go func() { answered <- device.answerNext(ctx, canvas{ID: "c1", Size: "800x600"}) }()
+	go func() { answered <- answerNext(ctx, phone, canvas{ID: "c1", Size: "800x600"}) }()
 	res, err := client.SendCommand(ctx, userID, "CLIENT_SERVER:CREATE_CANVAS", map[string]string{"name": "sketch"},
 		gateway.WithTimeout(5*time.Second))
 	if err := errors.Join(err, <-answered); err != nil {
@@ -173,12 +186,12 @@ func noWait(ctx context.Context, client *gateway.Client, userID, url string) err
 		return err
 	}
 	fmt.Printf("Command:   message %s is stored, not waiting\n", res.MessageID)
-	device, err := connect(ctx, url)
+	phone, err := device.Connect(ctx, url, nil)
 	if err != nil {
 		return err
 	}
-	defer device.leave()
-	if err := device.answerNext(ctx, canvas{ID: "c2", Size: "64x64"}); err != nil {
+	defer phone.Leave()
+	if err := answerNext(ctx, phone, canvas{ID: "c2", Size: "64x64"}); err != nil {
 		return err
 	}
 	res, err = client.AwaitCommand(ctx, res.MessageID)
