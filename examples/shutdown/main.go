@@ -112,7 +112,7 @@ func notify(state string) error {
 	if socket == "" {
 		return nil
 	}
-	conn, err := new(net.Dialer).DialContext(context.Background(), "unixgram", socket) //nolint:gosec // G704: systemd says where its socket is
+	conn, err := new(net.Dialer).DialContext(context.Background(), "unixgram", socket)
 	if err != nil {
 		return fmt.Errorf("systemd: %w", err)
 	}
