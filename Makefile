@@ -51,6 +51,10 @@ fuzz: ## run every fuzz target for a short time (FUZZTIME, FUZZTOTAL in seconds)
 vuln: ## look for known vulnerabilities (needs vuln.go.dev)
 	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...
 
+.PHONY: api
+api: ## write docs/api.txt, what the public packages export; CI compares
+	@scripts/api > docs/api.txt
+
 .PHONY: services
 services: ## hold Redis, MySQL and RabbitMQ for tests until Ctrl-C, and print their addresses
 	@scripts/test-services up
