@@ -37,7 +37,8 @@ func TestNamedTestsExist(t *testing.T) {
 			if _, read := sources[dir]; !read {
 				sources[dir] = testSources(t, dir)
 			}
-			exists := strings.Contains(sources[dir], `"`+name+`"`) || strings.Contains(sources[dir], "\nfunc "+name+"(t *testing.T)")
+			exists := strings.Contains(sources[dir], `"`+name+`"`) || strings.Contains(sources[dir], "\nfunc "+name+"(t *testing.T)") ||
+				strings.Contains(sources[dir], "\nfunc "+name+"(f *testing.F)")
 			if !exists {
 				t.Errorf("%s names %s, which does not exist", page, m[0])
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 
 	"github.com/coder/websocket"
@@ -158,4 +159,48 @@ func Example_onEvent() {
 	// Output:
 	// {"type":"message","from":"server","dataType":"text","data":"user_123 sent \"rename\": BOB"} <nil>
 	// {"type":"ack","ackId":1,"success":true} <nil>
+}
+
+// A node behind a proxy of its own network bounds what one user and one address
+// may do.
+func ExampleRateLimits() {
+	ctx := context.Background()
+	client, err := gateway.New(ctx, gateway.Embedded(""))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = client.Close() }()
+
+	n, err := node.New(client, node.Options{RateLimits: node.RateLimits{
+		Address:               node.ForwardedFor(netip.MustParsePrefix("127.0.0.0/8")),
+		ConnectionsPerAddress: node.Rate{PerSecond: 0.1, Burst: 2},
+		MessagesPerUser:       node.Rate{PerSecond: 20, Burst: 100},
+	}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = n.Shutdown(ctx) }()
+	server := httptest.NewServer(n)
+	defer server.Close()
+
+	access, err := client.ClientAccessToken(ctx, "user_123", gateway.WithEndpoint(server.URL))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for range 3 {
+		device, response, err := websocket.Dial(ctx, access.URL, &websocket.DialOptions{
+			HTTPHeader: http.Header{"X-Forwarded-For": {"192.0.2.1"}}, // what the proxy says
+		})
+		fmt.Println(response.StatusCode)
+		if err == nil {
+			_ = device.CloseNow()
+		}
+	}
+	// Output:
+	// 101
+	// 101
+	// 429
 }

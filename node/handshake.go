@@ -36,9 +36,13 @@ func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
 		n.refuse(w, "origin", http.StatusForbidden, "origin is not allowed")
 		return
 	}
+	address := n.rates.addressKey(r)
+	if !n.admitRate(w, n.rates.addressConnections, address, "rate_address") {
+		return
+	}
 	name, sub, _ := protocol.Negotiate(ws.OfferedSubprotocols(r))
 	if target.recovery() {
-		n.recover(w, r, target, name, sub)
+		n.recover(w, r, target, name, sub, address)
 		return
 	}
 	if !n.admit() {
@@ -56,6 +60,9 @@ func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
 	request, err := n.authenticate(ctx, r, target, name)
 	if err != nil {
 		n.refuseError(w, err)
+		return
+	}
+	if !n.admitRate(w, n.rates.userConnections, request.UserID, "rate_user") {
 		return
 	}
 	name = request.Subprotocol
@@ -80,7 +87,7 @@ func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
 	n.serving.Add(1) // the handshake itself is counted, so this cannot race with Shutdown
 	go func() {
 		defer n.serving.Done()
-		s.run(conn)
+		s.run(conn, address)
 	}()
 }
 

@@ -56,6 +56,7 @@ type Node struct {
 	answers  *answers
 	retries  *retries
 	hubs     hubs
+	rates    *rates
 	api      *rest.Handler // nil: not served
 	// publisher sends what devices send to groups; caller asks other nodes for
 	// connections; calls are those that this node is asked.
@@ -117,6 +118,7 @@ func New(client *gateway.Client, opts Options) (*Node, error) {
 	n.states = newStates(c)
 	n.answers = newAnswers(c)
 	n.retries = newRetries()
+	n.rates = newRates(opts.RateLimits)
 	n.publisher = outbound.NewPublisher(c)
 	n.caller = control.NewCallerOn(c.Bus, c.Names)
 	n.calls = make(chan hubCall, maxCalls)

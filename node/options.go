@@ -90,6 +90,9 @@ type Options struct {
 	// remembered: one that the device repeats is not executed again, unless
 	// that many others came between. Default: 1000.
 	MaxAckIDs int
+	// RateLimits bound connections and messages by user and address. Default: no
+	// bounds.
+	RateLimits RateLimits
 	// HandlerTimeout bounds OnConnect, OnEvent and the database work of one
 	// frame. Default: 30 s.
 	HandlerTimeout time.Duration
@@ -139,6 +142,9 @@ func (o Options) validate() error {
 		if n < 0 {
 			return fmt.Errorf("%w: %s is negative", ErrInvalidOptions, name)
 		}
+	}
+	if err := o.RateLimits.validate(); err != nil {
+		return err
 	}
 	if o.Retention < -1 {
 		return fmt.Errorf("%w: Retention is negative (only -1 means for good)", ErrInvalidOptions)

@@ -71,7 +71,7 @@ func (n *Node) validReconnectionToken(connectionID, token string) bool {
 // the cluster it is. Any refusal must be a finished handshake and close code
 // 1008: everything else makes official clients try again (specification,
 // section 4.3). A stale access token in the URL is not looked at.
-func (n *Node) recover(w http.ResponseWriter, r *http.Request, t target, name string, sub protocol.Subprotocol) {
+func (n *Node) recover(w http.ResponseWriter, r *http.Request, t target, name string, sub protocol.Subprotocol, address string) {
 	s := n.find(r.Context(), t, sub)
 	conn, err := ws.Accept(w, r, n.wsOptions(name))
 	if err != nil {
@@ -94,7 +94,7 @@ func (n *Node) recover(w http.ResponseWriter, r *http.Request, t target, name st
 		if n.isClosing() {
 			s.goAway()
 		}
-		s.serve(conn)
+		s.serve(conn, address)
 	}()
 }
 

@@ -169,7 +169,7 @@ func (s *session) abandon() {
 }
 
 // run serves a new session from its connected frame to its end.
-func (s *session) run(conn *ws.Conn) {
+func (s *session) run(conn *ws.Conn, address string) {
 	n := s.node
 	if s.user != nil {
 		s.user.startFeed(s)
@@ -186,7 +186,7 @@ func (s *session) run(conn *ws.Conn) {
 	if n.isClosing() {
 		s.goAway()
 	}
-	s.serve(conn)
+	s.serve(conn, address)
 }
 
 // greet lets the session be closed, and does what waited for that.
@@ -244,10 +244,13 @@ func (s *session) attachLocked(conn *ws.Conn) {
 	}
 }
 
-// serve reads one socket of the session until it ends.
-func (s *session) serve(conn *ws.Conn) {
+// serve reads one socket of the session, which came from an address, until it
+// ends.
+func (s *session) serve(conn *ws.Conn, address string) {
 	s.node.sockets.add(conn)
-	end := conn.Serve(s)
+	handler, done := s.handler(address)
+	end := conn.Serve(handler)
+	done()
 	s.node.sockets.remove(conn)
 	if errors.Is(end.Err, ws.ErrSlow) || errors.Is(end.Err, ws.ErrWriteTimeout) {
 		s.node.core.Metrics.SlowConsumers.Add(context.Background(), 1)

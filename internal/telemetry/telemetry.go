@@ -34,6 +34,8 @@ type Metrics struct {
 	SlowConsumers metric.Int64Counter
 	// Refused counts refused handshakes and frames by reason.
 	Refused metric.Int64Counter
+	// Throttled counts frames of devices that had to wait for their turn.
+	Throttled metric.Int64Counter
 	// StateWriteErrors counts failed attempts to write states to the database.
 	StateWriteErrors metric.Int64Counter
 }
@@ -63,6 +65,7 @@ func New(provider metric.MeterProvider) (*Metrics, error) {
 		Acknowledged:     counter("gateway.node.acknowledged", "Acknowledgements by kind."),
 		SlowConsumers:    counter("gateway.node.slow_consumers", "Connections closed because their queue was full."),
 		Refused:          counter("gateway.node.refused", "Refused handshakes and frames by reason."),
+		Throttled:        counter("gateway.node.throttled", "Frames of devices that had to wait for their turn."),
 		StateWriteErrors: counter("gateway.node.state_write_errors", "Failed attempts to write states to the database."),
 	}, errors.Join(errs...)
 }
