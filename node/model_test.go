@@ -2,7 +2,6 @@ package node_test
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -197,12 +196,12 @@ func (m *model) close(rt *rapid.T) {
 func (m *model) receive(rt *rapid.T) {
 	d := m.device(rt)
 	for d.Pending() > 0 {
-		m.take(rt, d, m.t.Context())
+		m.take(m.t.Context(), rt, d)
 	}
 }
 
 // take notes one frame, if one comes.
-func (m *model) take(rt *rapid.T, d *modelDevice, ctx context.Context) bool {
+func (m *model) take(ctx context.Context, rt *rapid.T, d *modelDevice) bool {
 	f, err := d.TryNext(ctx)
 	if err != nil {
 		return false
@@ -313,13 +312,13 @@ func (m *model) finish(rt *rapid.T) {
 			rt.Fatalf("message %s does not end", m.sent[left])
 		}
 		soon, stop := context.WithTimeout(ctx, 20*time.Millisecond)
-		for m.take(rt, d, soon) {
+		for m.take(soon, rt, d) {
 		}
 		stop()
 		m.confirm(d)
 		m.respond(d)
 	}
 	for id := range d.seen {
-		require.False(rt, over[id], fmt.Sprintf("message %s came although it had ended", id))
+		require.False(rt, over[id], "message %s came although it had ended", id)
 	}
 }

@@ -134,7 +134,7 @@ func TestForwardedFor(t *testing.T) {
 		"IPv6":                     {"10.0.0.1:1", []string{"2001:db8::1"}, "2001:db8::1"},
 		"IPv4 in IPv6":             {"[::ffff:10.0.0.1]:1", []string{"::ffff:192.0.2.1"}, "192.0.2.1"},
 	} {
-		r := httptest.NewRequest(http.MethodGet, "/client", nil)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/client", nil)
 		r.RemoteAddr = c.peer
 		r.Header["X-Forwarded-For"] = c.forwarded
 		require.Equal(t, c.want, address(r).String(), name)
