@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -39,7 +38,7 @@ func FuzzLoadConfig(f *testing.F) {
 		shown := fmt.Sprintf("%v %+v %#v", cfg, cfg, cfg)
 		if err != nil {
 			var problems *gateway.ConfigError
-			require.True(t, errors.As(err, &problems), "%T", err)
+			require.ErrorAs(t, err, &problems)
 			require.NotEmpty(t, problems.Problems)
 			for _, p := range problems.Problems {
 				require.NotEmpty(t, p.Name)
