@@ -6,18 +6,15 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"sync"
-
-	"github.com/go-sql-driver/mysql"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/message-gateway/gateway/internal/broker"
 	"github.com/message-gateway/gateway/internal/broker/rabbit"
 	"github.com/message-gateway/gateway/internal/bus"
 	"github.com/message-gateway/gateway/internal/bus/redisbus"
 	"github.com/message-gateway/gateway/internal/embedded"
+	"github.com/message-gateway/gateway/internal/servers"
 	"github.com/message-gateway/gateway/internal/store"
 	"github.com/message-gateway/gateway/internal/store/sqlstore"
 	"github.com/message-gateway/gateway/internal/wire"
@@ -88,42 +85,22 @@ func openRedis(ctx context.Context, cfg Config, s *settings, names wire.Names) (
 	if s.redis != nil {
 		return redisbus.FromClient(ctx, s.redis, names, s.logger)
 	}
-	return redisbus.Open(ctx, redisbus.Options{
-		Universal: &redis.UniversalOptions{
-			Addrs: cfg.Redis.Addrs, MasterName: cfg.Redis.SentinelMaster,
-			SentinelUsername: cfg.Redis.SentinelUser, SentinelPassword: cfg.Redis.SentinelPassword,
-			IsClusterMode: cfg.Redis.Cluster, Username: cfg.Redis.User, Password: cfg.Redis.Password,
-			DB: cfg.Redis.DB, TLSConfig: cfg.Redis.TLS, PoolSize: cfg.Redis.PoolSize,
-		},
-		Names: names, Logger: s.logger,
-	})
+	o := servers.Redis(cfg.Redis).Options(s.logger)
+	o.Names = names
+	return redisbus.Open(ctx, o)
 }
 
 func openMySQL(ctx context.Context, cfg Config, s *settings) (store.Store, error) {
 	if s.db != nil {
 		return sqlstore.FromMySQL(ctx, s.db)
 	}
-	dsn := mysql.NewConfig()
-	dsn.Net, dsn.Addr = "tcp", cfg.MySQL.Addr
-	dsn.User, dsn.Passwd, dsn.DBName = cfg.MySQL.User, cfg.MySQL.Password, cfg.MySQL.DB
-	dsn.TLS = cfg.MySQL.TLS
-	return sqlstore.OpenMySQL(ctx, sqlstore.MySQLOptions{Config: dsn, MaxOpenConns: cfg.MySQL.MaxOpenConns, MaxIdleConns: cfg.MySQL.MaxOpenConns})
+	return sqlstore.OpenMySQL(ctx, servers.MySQL(cfg.MySQL).Options())
 }
 
 func openRabbitMQ(ctx context.Context, cfg Config, s *settings, names wire.Names) (broker.Broker, error) {
-	scheme := "amqp"
-	if cfg.RabbitMQ.TLS != nil {
-		scheme = "amqps"
-	}
-	urls := make([]string, len(cfg.RabbitMQ.Addrs))
-	for i, addr := range cfg.RabbitMQ.Addrs {
-		u := url.URL{
-			Scheme: scheme, Host: addr, User: url.UserPassword(cfg.RabbitMQ.User, cfg.RabbitMQ.Password),
-			Path: "/" + cfg.RabbitMQ.VHost, RawPath: "/" + url.PathEscape(cfg.RabbitMQ.VHost),
-		}
-		urls[i] = u.String()
-	}
-	return rabbit.Open(ctx, rabbit.Options{URLs: urls, TLS: cfg.RabbitMQ.TLS, Names: names, Logger: s.logger})
+	o := servers.RabbitMQ(cfg.RabbitMQ).Options(s.logger)
+	o.Names = names
+	return rabbit.Open(ctx, o)
 }
 
 func openEmbedded(ctx context.Context, cfg Config, s *settings) (*backends, error) {

@@ -66,13 +66,24 @@ type environment struct {
 
 // LoadConfig reads the MSG_* variables. Its error is a *ConfigError that names
 // every missing or bad variable at once, and holds no secret.
-func LoadConfig() (Config, error) { return loadConfig(&settings{}) }
+func LoadConfig() (Config, error) { return loadConfig(&settings{}, nil) }
 
-// loadConfig does not ask for what options of New hand over.
-func loadConfig(s *settings) (Config, error) {
+// LoadConfigFrom is LoadConfig with variables of a map in place of those of the
+// process, for settings that come from a file or from flags. Other names than
+// MSG_* are ignored; a nil map is an empty one.
+func LoadConfigFrom(variables map[string]string) (Config, error) {
+	if variables == nil {
+		variables = map[string]string{}
+	}
+	return loadConfig(&settings{}, variables)
+}
+
+// loadConfig does not ask for what options of New hand over. Nil variables are
+// those of the process.
+func loadConfig(s *settings, variables map[string]string) (Config, error) {
 	var e environment
 	var v problems
-	if err := env.Parse(&e); err != nil {
+	if err := env.ParseWithOptions(&e, env.Options{Environment: variables}); err != nil {
 		v.parse(err)
 	}
 	cfg := e.config(&v)
@@ -109,7 +120,7 @@ func (e *environment) source(name string) string {
 // FromEnv is New with the configuration of LoadConfig. The variables of a
 // backend whose connection pool an option hands over are not needed.
 func FromEnv(ctx context.Context, opts ...Option) (*Client, error) {
-	cfg, err := loadConfig(newSettings(opts))
+	cfg, err := loadConfig(newSettings(opts), nil)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}

@@ -222,3 +222,16 @@ func TestTLSFiles(t *testing.T) {
 		assert.Equal(t, []string{c.want}, problems(t, err), name)
 	}
 }
+
+// A map takes the place of the variables of the process, also an empty one.
+func TestLoadConfigFrom(t *testing.T) {
+	setenv(t, required(nil))
+	cfg, err := gateway.LoadConfigFrom(required(map[string]string{"MSG_REDIS_HOST": "other.local", "MSG_HUB": "chat", "PATH": "/"}))
+	require.NoError(t, err)
+	require.Equal(t, []string{"other.local:6379"}, cfg.Redis.Addrs)
+	require.Equal(t, "chat", cfg.Hub)
+	for _, nothing := range []map[string]string{nil, {}} {
+		_, err = gateway.LoadConfigFrom(nothing)
+		require.ErrorContains(t, err, "MSG_REDIS_HOST: is required")
+	}
+}
