@@ -179,4 +179,32 @@ type Store interface {
 	// Purge deletes up to limit rows that finished or timed out before the
 	// given time, and says how many there were.
 	Purge(ctx context.Context, before time.Time, limit int) (int, error)
+	// Purgeable counts what Purge would delete, up to limit.
+	Purgeable(ctx context.Context, before time.Time, limit int) (int, error)
+	// Count counts the rows in each state, deleted ones among them, up to limit
+	// in each; every state of the contract has an entry.
+	Count(ctx context.Context, limit int) (map[wire.Status]int, error)
+	// Schema says what is there of the schema. It changes nothing.
+	Schema(ctx context.Context) (Schema, error)
 }
+
+// Schema is what is there of the table push_messages.
+type Schema struct {
+	// Exists says that the table is there.
+	Exists bool
+	// Foreign says that the table is there and no migration of ours created or
+	// completed it.
+	Foreign bool
+	// Versions are the migrations that were applied, and Pending those that
+	// were not.
+	Versions, Pending []int64
+	// MissingColumns are columns of the contract that the table lacks, and
+	// MissingIndexes the columns of indexes that Migrate would add.
+	MissingColumns, MissingIndexes []string
+	// IgnoringCase are the columns of ids whose collation takes different ids
+	// for equal ones: a second message with the id "A" after "a" is refused.
+	IgnoringCase []string
+}
+
+// Ready reports whether a node can work with the schema.
+func (s Schema) Ready() bool { return s.Exists && len(s.MissingColumns) == 0 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/message-gateway/gateway/internal/wire"
 )
 
 // TimeOut turns these commands, where unfinished, into TIMED_OUT.
@@ -55,6 +57,33 @@ func (s *Store) Purge(ctx context.Context, before time.Time, limit int) (int, er
 		total += int(n)
 	}
 	return total, nil
+}
+
+// Purgeable counts what Purge would delete, up to limit.
+func (s *Store) Purgeable(ctx context.Context, before time.Time, limit int) (int, error) {
+	at := formatTime(before)
+	return s.number(ctx, "count old rows", s.q.purgeableCount, at, limit, at, limit, at, limit, at, limit, limit)
+}
+
+// Count counts the rows in each state, up to limit in each. It reads an index
+// only, and no more of it than it counts.
+func (s *Store) Count(ctx context.Context, limit int) (map[wire.Status]int, error) {
+	counts := make(map[wire.Status]int, 5)
+	for _, status := range []wire.Status{wire.Pending, wire.Delivering, wire.RequestDelivered, wire.Finished, wire.TimedOut} {
+		n, err := s.number(ctx, "count rows", s.q.count, string(status), limit)
+		if err != nil {
+			return nil, err
+		}
+		counts[status] = n
+	}
+	return counts, nil
+}
+
+func (s *Store) number(ctx context.Context, op, query string, args ...any) (n int, err error) {
+	err = s.retry(ctx, op, func(ctx context.Context) error {
+		return s.r.GetContext(ctx, &n, query, args...)
+	})
+	return n, err
 }
 
 func (s *Store) ids(ctx context.Context, op, query string, args ...any) (ids []string, err error) {

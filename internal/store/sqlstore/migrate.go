@@ -19,6 +19,12 @@ const versionTable = "gateway_schema_version"
 //go:embed migrations
 var migrations embed.FS
 
+// The folders of the migrations.
+const (
+	mysqlMigrations  = "migrations/mysql"
+	sqliteMigrations = "migrations/sqlite"
+)
+
 // Migrate creates what is missing of the schema: the table push_messages, or,
 // where another SDK created it, only the indexes that it lacks. Processes that
 // migrate at the same time wait for each other.
@@ -34,12 +40,12 @@ func (s *Store) Migrate(ctx context.Context) error {
 }
 
 func migrateMySQL(ctx context.Context, s *Store) error {
-	return s.migrate(ctx, goose.DialectMySQL, "migrations/mysql", goose.WithSessionLocker(mysqlLocker{}))
+	return s.migrate(ctx, goose.DialectMySQL, mysqlMigrations, goose.WithSessionLocker(mysqlLocker{}))
 }
 
 func migrateSQLite(ctx context.Context, s *Store) error {
 	// Without transactions of goose's own, all runs in that of the locker.
-	return s.migrate(ctx, goose.DialectSQLite3, "migrations/sqlite",
+	return s.migrate(ctx, goose.DialectSQLite3, sqliteMigrations,
 		goose.WithSessionLocker(sqliteLocker{}), goose.WithIsolateDDL(true))
 }
 

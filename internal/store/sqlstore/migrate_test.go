@@ -82,6 +82,55 @@ func TestForeignTable(t *testing.T) {
 	}
 }
 
+// Schema tells an empty database, tables of other SDKs, and one that was
+// migrated apart, and changes none of them.
+func TestSchema(t *testing.T) {
+	schema := func(s *Store) store.Schema {
+		found, err := s.Schema(t.Context())
+		require.NoError(t, err)
+		return found
+	}
+	cfg := testenv.MySQL(t)
+	db := openPool(t, cfg)
+	s := openMySQL(t, MySQLOptions{Config: cfg})
+	require.Equal(t, store.Schema{Pending: []int64{1}}, schema(s))
+	require.False(t, schema(s).Ready())
+	for name, want := range map[string]store.Schema{
+		"ORM, ignoring case, whole seconds": {
+			Exists: true, Foreign: true, Pending: []int64{1}, MissingIndexes: wantedIndexes, IgnoringCase: []string{"id", "target_user_id"},
+		},
+		"TIMESTAMP, other order, more columns": {
+			Exists: true, Foreign: true, Pending: []int64{1}, MissingIndexes: wantedIndexes[1:], IgnoringCase: []string{"id", "target_user_id"},
+		},
+	} {
+		_, err := db.ExecContext(t.Context(), foreignTables[name])
+		require.NoError(t, err)
+		before := showCreate(t, db)
+		require.Equal(t, want, schema(s), name)
+		require.True(t, schema(s).Ready())
+		require.Equal(t, before, showCreate(t, db))
+		_, err = db.ExecContext(t.Context(), "DROP TABLE push_messages")
+		require.NoError(t, err)
+	}
+	_, err := db.ExecContext(t.Context(), "CREATE TABLE push_messages (id VARCHAR(64) PRIMARY KEY, status VARCHAR(32), finished_at DATETIME)")
+	require.NoError(t, err)
+	require.False(t, schema(s).Ready())
+	require.Len(t, schema(s).MissingColumns, len(contractColumns)-3)
+	_, err = db.ExecContext(t.Context(), "DROP TABLE push_messages")
+	require.NoError(t, err)
+
+	migrated := store.Schema{Exists: true, Versions: []int64{1}}
+	require.NoError(t, s.Migrate(t.Context()))
+	require.Equal(t, migrated, schema(s))
+
+	lite, err := OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "schema.db"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, lite.Close()) }()
+	require.Equal(t, store.Schema{Pending: []int64{1}}, schema(lite))
+	require.NoError(t, lite.Migrate(t.Context()))
+	require.Equal(t, migrated, schema(lite))
+}
+
 func TestMigrateMySQL(t *testing.T) {
 	cfg := testenv.MySQL(t)
 	s := openMySQL(t, MySQLOptions{Config: cfg})

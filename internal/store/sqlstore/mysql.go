@@ -60,7 +60,7 @@ var mysqlDialect = &dialect{
 		"{skipTakenTx}", "",
 	},
 	classify: classifyMySQL,
-	migrate:  migrateMySQL,
+	migrate:  migrateMySQL, migrations: mysqlMigrations, columns: mysqlColumnsSQL, indexes: mysqlIndexesSQL,
 	limits:   mysqlLimits,
 	insertTx: mysqlInsertTx,
 }

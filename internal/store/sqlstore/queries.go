@@ -118,7 +118,9 @@ UNION ALL SELECT * FROM (SELECT id FROM push_messages WHERE status = 'TIMED_OUT'
 UNION ALL SELECT * FROM (SELECT id FROM push_messages WHERE status = 'FINISHED' AND finished_at IS NULL AND updated_at < ? LIMIT ?) c
 UNION ALL SELECT * FROM (SELECT id FROM push_messages WHERE status = 'TIMED_OUT' AND expired_at IS NULL AND updated_at < ? LIMIT ?) d
 LIMIT ?`
-	purgeSQL = `DELETE FROM push_messages WHERE id IN (?) AND status IN ('FINISHED', 'TIMED_OUT')`
+	purgeableCountSQL = `SELECT COUNT(*) FROM (` + purgeableSQL + `) old`
+	countSQL          = `SELECT COUNT(*) FROM (SELECT id FROM push_messages WHERE status = ? LIMIT ?) counted`
+	purgeSQL          = `DELETE FROM push_messages WHERE id IN (?) AND status IN ('FINISHED', 'TIMED_OUT')`
 
 	// The long form has all columns, the short form those that a reliable
 	// message has when it is sent. The others are null by default, and half of
@@ -144,6 +146,7 @@ type queries struct {
 	delivered, acknowledged                                  string
 	lockAnswers, answerWon, answerLate                       string
 	setResponseQueue, timeOut, expired, purgeable, purge     string
+	purgeableCount, count                                    string
 }
 
 func render(d *dialect, qualifiedTable string) queries {
@@ -177,6 +180,8 @@ func render(d *dialect, qualifiedTable string) queries {
 		timeOut:          words.Replace(timeOutSQL),
 		expired:          words.Replace(expiredSQL),
 		purgeable:        words.Replace(purgeableSQL),
+		purgeableCount:   words.Replace(purgeableCountSQL),
+		count:            words.Replace(countSQL),
 		purge:            words.Replace(purgeSQL),
 	}
 }

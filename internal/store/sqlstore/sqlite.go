@@ -40,7 +40,7 @@ var sqliteDialect = &dialect{
 		"{skipTakenTx}", " ON CONFLICT (id) DO NOTHING",
 	},
 	classify: classifySQLite,
-	migrate:  migrateSQLite,
+	migrate:  migrateSQLite, migrations: sqliteMigrations, columns: sqliteColumnsSQL, indexes: sqliteIndexesSQL,
 	limits: func(context.Context, *Store) (store.Limits, error) {
 		return store.DefaultLimits, nil
 	},

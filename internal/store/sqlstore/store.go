@@ -58,8 +58,11 @@ type dialect struct {
 	// classify says what a driver's error means.
 	classify func(error) class
 	migrate  func(ctx context.Context, s *Store) error
-	limits   func(ctx context.Context, s *Store) (store.Limits, error)
-	insertTx func(ctx context.Context, s *Store, tx *sql.Tx, query string, args []any) (sql.Result, error)
+	// migrations is the folder of the migrations; columns and indexes read
+	// what there is, see schema.go.
+	migrations, columns, indexes string
+	limits                       func(ctx context.Context, s *Store) (store.Limits, error)
+	insertTx                     func(ctx context.Context, s *Store, tx *sql.Tx, query string, args []any) (sql.Result, error)
 }
 
 // Ping answers whether the database can be reached. It tries once.

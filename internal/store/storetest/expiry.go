@@ -92,6 +92,18 @@ func testPurge(t *testing.T, open func(t *testing.T) store.Store) {
 		waiting.ExpiresAt = day.Add(-time.Hour)
 		kept := []*store.Message{young, late, pending, waiting}
 		b.insert(append(old, kept...)...)
+		for limit, want := range map[int]int{5: 5, len(old): len(old), 1000: len(old)} {
+			n, err := b.Purgeable(b.Context(), day, limit)
+			require.NoError(b, err)
+			require.Equal(b, want, n)
+		}
+		counts, err := b.Count(b.Context(), 7)
+		require.NoError(b, err)
+		require.Len(b, counts, 5)
+		require.Equal(b, 7, counts[wire.Finished], "7 of the 8 rows that are there, or of more")
+		require.Equal(b, 7, counts[wire.TimedOut])
+		require.GreaterOrEqual(b, counts[wire.Pending], 2)
+
 		total := 0
 		for {
 			n, err := b.Purge(b.Context(), day, 5)
@@ -146,6 +158,9 @@ func testContexts(t *testing.T, open func(t *testing.T) store.Store) {
 			"SetResponseQueue": func(ctx context.Context) error { return b.SetResponseQueue(ctx, m.ID, "q") },
 			"TimeOut":          func(ctx context.Context) error { return b.TimeOut(ctx, []string{m.ID}) },
 			"TimeOutExpired":   func(ctx context.Context) error { _, err := b.TimeOutExpired(ctx, 1); return err },
+			"Purgeable":        func(ctx context.Context) error { _, err := b.Purgeable(ctx, time.Unix(0, 0), 1); return err },
+			"Count":            func(ctx context.Context) error { _, err := b.Count(ctx, 1); return err },
+			"Schema":           func(ctx context.Context) error { _, err := b.Schema(ctx); return err },
 			"Purge":            func(ctx context.Context) error { _, err := b.Purge(ctx, time.Unix(0, 0), 1); return err },
 		}
 	}
