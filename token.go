@@ -2,9 +2,8 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net/url"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -114,21 +113,10 @@ func (c *Client) clientAccessToken(ctx context.Context, hub, userID string, opts
 	if o.endpoint == "" {
 		return ClientAccess{}, ErrNoEndpoint
 	}
-	base, err := url.Parse(strings.TrimSuffix(o.endpoint, "/"))
-	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
-		return ClientAccess{}, fmt.Errorf("%w: endpoint must be an http or https URL", ErrInvalidArgument)
+	access, err := token.NewAccess(c.core.AccessKeys[0], o.endpoint, hub,
+		token.Claims{UserID: userID, Roles: o.roles, Groups: o.groups}, or(o.lifetime, DefaultTokenLifetime))
+	if errors.Is(err, token.ErrEndpoint) {
+		err = fmt.Errorf("%w: %w", ErrInvalidArgument, err)
 	}
-	audience := base.JoinPath("client", "hubs", hub)
-	now := time.Now()
-	expires := now.Add(or(o.lifetime, DefaultTokenLifetime))
-	signed, err := token.Sign(c.core.AccessKeys[0], token.Claims{
-		Audience: audience.String(), UserID: userID, Roles: o.roles, Groups: o.groups, IssuedAt: now, ExpiresAt: expires,
-	})
-	if err != nil {
-		return ClientAccess{}, err
-	}
-	ws := *audience
-	ws.Scheme = strings.Replace(ws.Scheme, "http", "ws", 1)
-	ws.RawQuery = url.Values{"access_token": {signed}}.Encode()
-	return ClientAccess{URL: ws.String(), Token: signed, ExpiresAt: expires.Truncate(time.Second)}, nil
+	return ClientAccess(access), err
 }

@@ -60,13 +60,16 @@ func (t topology) exchange(c *conn) error {
 		})
 }
 
+// notificationArguments are those of the queue that the nodes share.
+func notificationArguments() amqp.Table { return amqp.Table{"x-max-length": int64(maxNotifications)} }
+
 // notifications declares the queue that the nodes share, and binds it.
 func (t topology) notifications(c *conn) error {
 	if err := t.exchange(c); err != nil {
 		return err
 	}
 	name := t.names.NotificationQueue()
-	if err := t.queue(c, name, amqp.Table{"x-max-length": int64(maxNotifications)}); err != nil {
+	if err := t.queue(c, name, notificationArguments()); err != nil {
 		return err
 	}
 	err := onChannel(c, func(ch *amqp.Channel) error {
