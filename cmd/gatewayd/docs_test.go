@@ -1,7 +1,6 @@
 package main
 
 import (
-	"flag"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
 	"github.com/message-gateway/gateway"
@@ -20,7 +20,7 @@ import (
 // The table of docs/configuration.md has each variable once, and its default.
 func TestConfigurationTable(t *testing.T) {
 	t.Parallel()
-	want := libraryVariables(t)
+	want := taggedVariables(t)
 	for name, value := range map[string]string{
 		"MSG_HUB":             gateway.DefaultHub,
 		"MSG_MAX_PAYLOAD":     strconv.Itoa(gateway.DefaultMaxPayload),
@@ -30,12 +30,24 @@ func TestConfigurationTable(t *testing.T) {
 		require.Contains(t, want, name)
 		want[name] = value
 	}
-	fs, _ := serveFlags()
-	fs.VisitAll(func(f *flag.Flag) {
-		require.Contains(t, serveVariables, f.Name, "a flag without a variable")
-		want[serveVariables[f.Name]] = f.DefValue
-	})
-	require.Len(t, want, len(libraryVariables(t))+len(serveVariables), "one variable with two meanings")
+	library := len(want)
+	own := 0
+	for _, cmd := range allCommands(testProgram(t)) {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			variable := f.Annotations[variableOf]
+			if len(variable) == 0 || f.Hidden {
+				return
+			}
+			if _, known := want[variable[0]]; !known {
+				own++
+			}
+			want[variable[0]] = f.DefValue
+			if f.DefValue == "false" || f.DefValue == "" {
+				want[variable[0]] = ""
+			}
+		})
+	}
+	require.Len(t, want, library+own, "one variable with two meanings")
 
 	doc, err := os.ReadFile("../../docs/configuration.md")
 	require.NoError(t, err)
@@ -55,9 +67,9 @@ func TestConfigurationTable(t *testing.T) {
 	}
 }
 
-// libraryVariables reads the tags in environment.go: the defaults by name,
+// taggedVariables reads the tags in environment.go: the defaults by name,
 // empty where the tag has none.
-func libraryVariables(t *testing.T) map[string]string {
+func taggedVariables(t *testing.T) map[string]string {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), "../../environment.go", nil, 0)
 	require.NoError(t, err)
@@ -75,4 +87,19 @@ func libraryVariables(t *testing.T) map[string]string {
 	})
 	require.NotEmpty(t, variables)
 	return variables
+}
+
+// The table of this program names the variables of the library, no others, and
+// has a flag for each that is no secret.
+func TestVariablesOfTheLibrary(t *testing.T) {
+	t.Parallel()
+	tagged := taggedVariables(t)
+	for _, v := range libraryVariables {
+		require.Contains(t, tagged, v.name)
+		delete(tagged, v.name)
+		require.Equal(t, strings.Contains(v.name, "PASSWORD") || strings.Contains(v.name, "ACCESS_KEY"), v.secret, v.name)
+		f := newRoot(testProgram(t)).PersistentFlags().Lookup(v.flag())
+		require.Equal(t, v.secret, f == nil, "a secret has no flag, and all others have: %s", v.name)
+	}
+	require.Empty(t, tagged, "not in variables.go")
 }

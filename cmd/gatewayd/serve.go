@@ -3,64 +3,91 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os/signal"
-	"strings"
-	"sync/atomic"
-	"syscall"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/message-gateway/gateway"
 	"github.com/message-gateway/gateway/node"
 )
 
-var serveCommand = command{
-	name:    "serve",
-	summary: "run a node until SIGTERM or SIGINT",
-	run:     serve,
-}
-
-func serveUsage(p *program, fs *flag.FlagSet) {
-	p.printf(p.stdout, `Run a node until SIGTERM or SIGINT.
-
-Usage:
-
-  gatewayd serve [flags]
+const serveLong = `Run a node until SIGTERM or SIGINT.
 
 Devices connect to ws://HOST:PORT/client/hubs/default?access_token=TOKEN, with
 tokens that services make with Client.ClientAccessToken and the same
-MSG_ACCESS_KEY. Service clients of Azure Web PubSub use the connection string
-Endpoint=http://HOST:PORT;AccessKey=MSG_ACCESS_KEY;Version=1.0; and GET /healthz answers 200 while the node serves.
+MSG_ACCESS_KEY ("gatewayd token" makes one by hand). Service clients of Azure
+Web PubSub use the connection string
+Endpoint=http://HOST:PORT;AccessKey=MSG_ACCESS_KEY;Version=1.0;
 
-Flags, each with its variable (the flag wins):
+Endpoints for the operator, on --listen and on --admin-listen:
 
-`)
-	fs.VisitAll(func(f *flag.Flag) {
-		value, usage := flag.UnquoteUsage(f)
-		p.printf(p.stdout, "  %s\n        %s\n        (%s, default %s)\n", strings.TrimSpace("--"+f.Name+" "+value), usage, serveVariables[f.Name], f.DefValue)
-	})
-	p.printf(p.stdout, `
-The backends are set by environment variables, at least:
+  /healthz   200 while the process lives
+  /readyz    200 while the node takes devices and reaches its backends, else 503
 
-  MSG_ACCESS_KEY                            32 bytes or more, a secret
-  MSG_REDIS_HOST                            and MSG_REDIS_PASSWORD, …
-  MSG_MYSQL_HOST, _USER, _PASSWORD, _DB
-  MSG_RABBITMQ_HOST, _USERNAME, _PASSWORD
+and on --admin-listen only, which nobody but this machine reaches by default:
 
-or MSG_EMBEDDED_DIR alone instead of the last three: then services can only
-send over the REST data plane, to hubs, as no other process can use the folder.
-docs/configuration.md lists all of them.
+  /metrics       for Prometheus
+  /readyz        says which backend is down
+  /debug/pprof/  with --pprof
+
+With OTEL_EXPORTER_OTLP_ENDPOINT set, traces go there; the other
+OTEL_EXPORTER_OTLP_* variables, OTEL_TRACES_SAMPLER and OTEL_RESOURCE_ATTRIBUTES
+have their usual meaning.
+
+On a signal /readyz says no; after --shutdown-delay devices are told to go to
+another node, and what they have acknowledged is written. A second signal ends
+the process at once. Under systemd (Type=notify) the node says when it is ready.
+
+With MSG_EMBEDDED_DIR no services are needed, but no other process can use the
+folder: services can then only send over the REST data plane, to hubs.
 
 Exit codes: 0 after a clean shutdown, 1 after a failure, 2 after wrong usage or
-configuration. A second signal ends the process at once.
-`)
+configuration.`
+
+const serveExample = `  # With nothing installed.
+  MSG_ACCESS_KEY=change-me-to-a-secret-of-32-bytes-or-more gatewayd serve --embedded-dir ./data
+
+  # In production: settings and secrets from a file, for devices of all networks.
+  gatewayd serve --env-file /etc/gatewayd/gatewayd.env --listen :8080
+
+  # In Kubernetes: Prometheus and the probes reach the pod's address, and the
+  # balancer has five seconds to notice.
+  gatewayd serve --listen :8080 --admin-listen :8081 --shutdown-delay 5s`
+
+func newServe(p *program) *cobra.Command {
+	var serve serveSettings
+	cmd := &cobra.Command{
+		Use: "serve [flags]", Short: "Run a node until SIGTERM or SIGINT", Long: serveLong, Example: serveExample,
+		Args: takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := p.settings(cmd)
+			if err != nil {
+				return err
+			}
+			cfg := all.config()
+			log := all.logger(p.stderr, slog.LevelInfo)
+			serve.validate(all)
+			if err := all.err(); err != nil {
+				return err
+			}
+			p.redirect(log)
+			if err := serveNode(cmd.Context(), p, serve, cfg, log); err != nil {
+				log.Error("failed", "error", err)
+				return &exitError{code: exitFailure}
+			}
+			log.Info("stopped")
+			return nil
+		},
+	}
+	serve.addTo(cmd.Flags())
+	return cmd
 }
 
-// Limits of the HTTP server. It has no read or write timeout: the node's own
+// Limits of the HTTP servers. They have no read or write timeout: the node's own
 // limits hold for WebSockets, and nothing else reads a body.
 const (
 	readHeaderTimeout = 10 * time.Second
@@ -71,50 +98,59 @@ const (
 	answerTime = time.Second
 )
 
-func serve(ctx context.Context, p *program, args []string) error {
-	settings, cfg, err := loadSettings(p, args)
-	if err != nil {
-		return err
-	}
-	log := slog.New(slog.NewJSONHandler(p.stderr, nil))
-	if err := serveNode(ctx, settings, cfg, log); err != nil {
-		log.Error("failed", "error", err)
-		return errLogged
-	}
-	log.Info("stopped")
-	return nil
-}
-
-func serveNode(ctx context.Context, settings serveSettings, cfg gateway.Config, log *slog.Logger) error {
-	signalled, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
+// serveNode serves until ctx ends, which a signal does.
+func serveNode(ctx context.Context, p *program, s serveSettings, cfg gateway.Config, log *slog.Logger) (err error) {
 	// First, so that a port that is taken shows before anything is connected.
-	listener, err := new(net.ListenConfig).Listen(signalled, "tcp", settings.listen)
+	listener, err := listen(ctx, s.listen, "--listen")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = listener.Close() }() // the server has closed it already, except after an error
+	var admin net.Listener
+	if s.ownAdmin() {
+		if admin, err = listen(ctx, s.adminListen, "--admin-listen"); err != nil {
+			return err
+		}
+		defer func() { _ = admin.Close() }()
+	}
+	telemetry, err := openTelemetry(ctx, p.getenv)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, telemetry.close()) }()
 
 	log.Info("starting", "version", version(), "backend", cfg)
-	client, err := connect(signalled, cfg, settings, log)
+	client, err := connect(ctx, cfg, s, log, telemetry)
 	if err != nil {
-		return endOfStart(signalled, err)
+		return endOfStart(ctx, err)
 	}
-	n, err := node.New(client, settings.options())
+	n, err := node.New(client, s.options())
 	if err != nil {
-		return errors.Join(endOfStart(signalled, err), client.Close())
+		return errors.Join(endOfStart(ctx, err), client.Close())
 	}
-	err = run(signalled, stop, listener, n, settings, log)
+	r := &running{
+		node: n, log: log, settings: s, notify: func(state string) error { return notify(p.getenv, state) },
+		ready: &readiness{ping: client.Ping},
+	}
+	err = r.serve(ctx, listener, admin, telemetry.metrics)
 	return errors.Join(err, client.Close())
 }
 
+func listen(ctx context.Context, address, flag string) (net.Listener, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return listener, nil
+}
+
 // connect opens the client and sees to the table.
-func connect(ctx context.Context, cfg gateway.Config, settings serveSettings, log *slog.Logger) (*gateway.Client, error) {
-	client, err := gateway.New(ctx, cfg, gateway.WithLogger(log))
+func connect(ctx context.Context, cfg gateway.Config, s serveSettings, log *slog.Logger, t *telemetry) (*gateway.Client, error) {
+	client, err := gateway.New(ctx, cfg, append(t.options(), gateway.WithLogger(log))...)
 	if err != nil {
 		return nil, err
 	}
-	if settings.migrate {
+	if s.migrate {
 		if err := client.Migrate(ctx); err != nil {
 			return nil, errors.Join(err, client.Close())
 		}
@@ -123,65 +159,87 @@ func connect(ctx context.Context, cfg gateway.Config, settings serveSettings, lo
 	}
 	// Not fatal: whoever owns the schema may create it any moment.
 	if _, err := client.Message(ctx, "none"); errors.Is(err, gateway.ErrNoSchema) {
-		log.Warn("the table push_messages does not exist: start with --migrate, or have another SDK create it")
+		log.Warn("the table push_messages does not exist: run gatewayd migrate, or have another SDK create it")
 	}
 	return client, nil
 }
 
 // endOfStart tells a start that a signal ended, which is no failure, from one
 // that failed.
-func endOfStart(signalled context.Context, err error) error {
-	if signalled.Err() != nil {
+func endOfStart(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
 		return nil
 	}
 	return err
 }
 
-// run serves until a signal comes or the server fails, and then shuts down.
-func run(signalled context.Context, stop func(), listener net.Listener, n *node.Node, settings serveSettings, log *slog.Logger) error {
-	var stopping atomic.Bool
-	server := &http.Server{
-		Handler: routes(n, &stopping), ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+// running is a node that serves.
+type running struct {
+	node     *node.Node
+	ready    *readiness
+	log      *slog.Logger
+	settings serveSettings
+	notify   func(state string) error
+}
+
+// serve serves until ctx ends or a server fails, and then shuts down. admin is
+// nil if there is no listener of its own.
+func (r *running) serve(ctx context.Context, listener, admin net.Listener, metrics http.Handler) error {
+	endpoints := &endpoints{ready: r.ready, metrics: metrics, pprof: r.settings.pprof}
+	failed := make(chan error, 2)
+	start := func(l net.Listener, handler http.Handler, what string) *http.Server {
+		server := &http.Server{
+			Handler: handler, ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelWarn),
+			ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		}
+		go func() { failed <- fmt.Errorf("%s: %w", what, server.Serve(l)) }()
+		return server
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	log.Info("listening", "address", listener.Addr().String())
+	servers := []*http.Server{start(listener, endpoints.public(r.node, r.settings.adminListen == adminMain), "server")}
+	adminAddress := r.settings.adminListen
+	if admin != nil {
+		servers = append(servers, start(admin, endpoints.admin(), "admin server"))
+		adminAddress = admin.Addr().String()
+	}
+	r.log.Info("listening", "address", listener.Addr().String(), "admin", adminAddress)
+	r.tell("READY=1")
 
 	var failure error
 	select {
-	case <-signalled.Done():
+	case <-ctx.Done():
 	case failure = <-failed:
-		failure = fmt.Errorf("server: %w", failure)
 	}
-	stop() // the next signal has its usual effect: it ends the process
-	stopping.Store(true)
-	log.Info("stopping", "connections", n.Connections(), "timeout", settings.shutdownTimeout.String())
+	return errors.Join(failure, r.stop(failure == nil, servers))
+}
 
-	ctx, cancel := context.WithTimeout(context.Background(), settings.shutdownTimeout)
+// stop ends the node first, and then the servers, which answer health checks
+// until then.
+func (r *running) stop(inOrder bool, servers []*http.Server) error {
+	r.ready.stop()
+	r.tell("STOPPING=1")
+	s := r.settings
+	r.log.Info("stopping", "connections", r.node.Connections(), "delay", s.shutdownDelay.String(), "timeout", s.shutdownTimeout.String())
+	if inOrder {
+		time.Sleep(s.shutdownDelay)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.shutdownTimeout)
 	defer cancel()
-	if err := n.Shutdown(ctx); err != nil {
-		failure = errors.Join(failure, fmt.Errorf("node not shut down within %v: %w", settings.shutdownTimeout, err))
+	var failure error
+	if err := r.node.Shutdown(ctx); err != nil {
+		failure = fmt.Errorf("node not shut down within %v: %w", s.shutdownTimeout, err)
 	}
 	rest, cancelRest := context.WithTimeout(context.Background(), answerTime)
 	defer cancelRest()
-	if err := server.Shutdown(rest); err != nil {
-		_ = server.Close() // idle clients; what they wait for is not ours to give any more
+	for _, server := range servers {
+		if err := server.Shutdown(rest); err != nil {
+			_ = server.Close() // idle clients; what they wait for is not ours to give any more
+		}
 	}
 	return failure
 }
 
-// routes mounts the node and the health check. There is no http.ServeMux: it
-// would redirect paths that service clients have signed.
-func routes(n *node.Node, stopping *atomic.Bool) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.URL.Path != "/healthz":
-			n.ServeHTTP(w, r)
-		case stopping.Load():
-			http.Error(w, "shutting down", http.StatusServiceUnavailable)
-		default:
-			_, _ = w.Write([]byte("ok\n"))
-		}
-	})
+func (r *running) tell(state string) {
+	if err := r.notify(state); err != nil {
+		r.log.Warn("systemd not told", "state", state, "error", err)
+	}
 }

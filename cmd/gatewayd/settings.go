@@ -2,146 +2,157 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
-	"io"
-	"net"
+	"maps"
+	"os"
+	"slices"
 	"strings"
-	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/message-gateway/gateway"
-	"github.com/message-gateway/gateway/node"
-	"github.com/message-gateway/gateway/rest"
 )
 
-// serveSettings are what serve adds to the configuration of the library.
-type serveSettings struct {
-	listen          string
-	migrate         bool
-	shutdownTimeout time.Duration
-	origins         string
-	maxConnections  int
-	retention       time.Duration
+// variableOf is the annotation of a flag that holds its variable.
+const variableOf = "gatewayd/variable"
+
+// reads ties a flag to the variable that it overrides.
+func reads(fs *pflag.FlagSet, flag, variable string) {
+	f := fs.Lookup(flag)
+	f.Annotations = map[string][]string{variableOf: {variable}}
+	f.Usage += " [" + variable + "]"
 }
 
-// options are the settings that concern the node.
-func (s serveSettings) options() node.Options {
-	opts := node.Options{MaxConnections: s.maxConnections, Retention: s.retention, REST: &rest.Options{}}
-	if s.origins != "" {
-		opts.Origins = strings.Split(s.origins, ",")
-	}
-	return opts
+// settings are the variables that one run sees, and the mistakes in them.
+type settings struct {
+	// variables are those of the file, the process and the flags.
+	variables map[string]string
+	// names are what a value is called that came from a flag, by variable.
+	names    map[string]string
+	problems []gateway.ConfigProblem
 }
 
-// serveVariables are the environment variables of serve by flag; a flag that
-// is given wins.
-var serveVariables = map[string]string{
-	"listen":           "MSG_LISTEN",
-	"migrate":          "MSG_MIGRATE",
-	"shutdown-timeout": "MSG_SHUTDOWN_TIMEOUT",
-	"origins":          "MSG_ORIGINS",
-	"max-connections":  "MSG_MAX_CONNECTIONS",
-	"retention":        "MSG_RETENTION",
+// add notes a mistake in the variable, or in its flag if that was given.
+func (s *settings) add(variable, problem string) {
+	name := variable
+	if flag := s.names[variable]; flag != "" {
+		name = flag
+	}
+	s.problems = append(s.problems, gateway.ConfigProblem{Name: name, Problem: problem})
 }
 
-func serveFlags() (*flag.FlagSet, *serveSettings) {
-	s := &serveSettings{}
-	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
-	fs.StringVar(&s.listen, "listen", "127.0.0.1:8080", "`host:port` to listen on; an empty host means every address")
-	fs.BoolVar(&s.migrate, "migrate", false, "create the table push_messages and its indexes where they are missing")
-	fs.DurationVar(&s.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long a shutdown may take before the rest is cut off")
-	fs.StringVar(&s.origins, "origins", "", "values of the header Origin that may connect, separated by `commas`; empty means any")
-	fs.IntVar(&s.maxConnections, "max-connections", 0, "`number` of connections beyond which devices are refused; 0 means no bound")
-	fs.DurationVar(&s.retention, "retention", 7*24*time.Hour, "how long finished and timed-out messages are kept; -1ns keeps them for good")
-	return fs, s
+func (s *settings) check(variable string, ok bool, problem string) {
+	if !ok {
+		s.add(variable, problem)
+	}
 }
 
-// loadSettings reads the flags and the environment. Mistakes in the environment
-// are reported all at once, in a *gateway.ConfigError.
-func loadSettings(p *program, args []string) (serveSettings, gateway.Config, error) {
-	fs, s := serveFlags()
-	fs.SetOutput(p.stdout)
-	fs.Usage = func() { serveUsage(p, fs) }
-	if err := parseFlags(fs, args); err != nil {
-		return *s, gateway.Config{}, err
+// err has every mistake at once.
+func (s *settings) err() error {
+	if len(s.problems) == 0 {
+		return nil
 	}
+	return &gateway.ConfigError{Problems: s.problems}
+}
 
-	var all gateway.ConfigError
-	cfg, err := gateway.LoadConfig()
-	var invalid *gateway.ConfigError
-	if errors.As(err, &invalid) {
-		all.Problems = append(all.Problems, invalid.Problems...)
-	} else if err != nil {
-		return *s, cfg, err
+// settings gathers the variables, and sets the flags of cmd that were not
+// given from them.
+func (p *program) settings(cmd *cobra.Command) (*settings, error) {
+	s := &settings{variables: map[string]string{}, names: map[string]string{}}
+	if path := cmd.Flag(envFileFlag).Value.String(); path != "" {
+		fromFile, err := readEnvFile(path)
+		if err != nil {
+			return nil, usagef("--%s: %v", envFileFlag, err)
+		}
+		maps.Copy(s.variables, fromFile)
 	}
-	problem := func(name, text string) {
-		all.Problems = append(all.Problems, gateway.ConfigProblem{Name: name, Problem: text})
+	for _, pair := range p.environ {
+		if name, value, _ := strings.Cut(pair, "="); value != "" {
+			s.variables[name] = value
+		}
 	}
-	if p.getenv("MSG_ACCESS_KEY") == "" {
-		problem("MSG_ACCESS_KEY", "is required: it is shared with the services that make the tokens")
-	}
-
-	// names say where each value comes from.
-	names := map[string]string{}
-	fs.Visit(func(f *flag.Flag) { names[f.Name] = "--" + f.Name })
-	fs.VisitAll(func(f *flag.Flag) {
-		if names[f.Name] != "" {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		of := f.Annotations[variableOf]
+		if len(of) == 0 {
 			return
 		}
-		variable := serveVariables[f.Name]
-		names[f.Name] = variable
-		if value := p.getenv(variable); value != "" && fs.Set(f.Name, value) != nil {
-			problem(variable, fmt.Sprintf("%q is no %s", value, flagKind(f)))
+		variable := of[0]
+		if f.Changed {
+			s.names[variable] = "--" + f.Name
+			s.variables[variable] = f.Value.String()
+			return
+		}
+		if value := s.variables[variable]; value != "" && f.Value.Set(value) != nil {
+			s.add(variable, fmt.Sprintf("%q is no %s", value, kindOf(f)))
 		}
 	})
-	if _, _, err := net.SplitHostPort(s.listen); err != nil {
-		problem(names["listen"], fmt.Sprintf("%q is no host:port", s.listen))
-	}
-	if s.shutdownTimeout < 0 {
-		problem(names["shutdown-timeout"], "must not be negative")
-	}
-	if s.maxConnections < 0 {
-		problem(names["max-connections"], "must not be negative")
-	}
-	if s.retention < -1 {
-		problem(names["retention"], "must not be negative, except -1ns")
-	}
-	if len(all.Problems) > 0 {
-		return *s, cfg, &all
-	}
-	return *s, cfg, nil
+	return s, nil
 }
 
-// parseFlags is Parse without its habit of printing the usage at each mistake.
-func parseFlags(fs *flag.FlagSet, args []string) error {
-	usage := fs.Usage
-	fs.Usage = func() {}
-	out := fs.Output()
-	fs.SetOutput(io.Discard)
-	err := fs.Parse(args)
-	fs.SetOutput(out)
+// config is the configuration of the library. Its mistakes join the others.
+func (s *settings) config() gateway.Config {
+	cfg, err := gateway.LoadConfigFrom(s.variables)
+	var invalid *gateway.ConfigError
 	switch {
-	case errors.Is(err, flag.ErrHelp):
-		usage()
-		return err
+	case errors.As(err, &invalid):
+		for _, problem := range invalid.Problems {
+			s.add(problem.Name, problem.Problem)
+		}
 	case err != nil:
-		return &usageError{err}
-	case fs.NArg() > 0:
-		return &usageError{fmt.Errorf("unexpected argument %q", fs.Arg(0))}
+		s.add("MSG_*", err.Error())
 	}
-	return nil
+	return cfg
 }
 
-func flagKind(f *flag.Flag) string {
-	getter, _ := f.Value.(flag.Getter)
-	switch getter.Get().(type) {
-	case bool:
+func kindOf(f *pflag.Flag) string {
+	switch f.Value.Type() {
+	case "bool":
 		return "true or false"
-	case time.Duration:
+	case "duration":
 		return "duration such as 20s"
-	case int:
+	case "int":
 		return "number"
 	default:
 		return "value for it"
 	}
 }
+
+// readEnvFile reads NAME=VALUE lines as systemd's EnvironmentFile does: empty
+// lines and those that begin with # or ; are skipped, and quotes around the
+// whole value are removed. Nothing is expanded. Errors quote no values.
+func readEnvFile(path string) (map[string]string, error) {
+	text, err := os.ReadFile(path) //nolint:gosec // the caller names the file
+	if err != nil {
+		return nil, err
+	}
+	variables := map[string]string{}
+	number := 0
+	for line := range strings.Lines(string(text)) {
+		number++
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' || line[0] == ';' {
+			continue
+		}
+		name, value, ok := strings.Cut(line, "=")
+		if name = strings.TrimSpace(name); !ok || name == "" || strings.ContainsAny(name, " \t'\"") {
+			return nil, fmt.Errorf("%s: line %d is not NAME=VALUE", path, number)
+		}
+		value = strings.TrimSpace(value)
+		if n := len(value); n > 0 && (value[0] == '"' || value[0] == '\'') {
+			if n == 1 || value[n-1] != value[0] {
+				return nil, fmt.Errorf("%s: line %d has a quote that is not closed", path, number)
+			}
+			value = value[1 : n-1]
+		}
+		if value == "" {
+			delete(variables, name)
+			continue
+		}
+		variables[name] = value
+	}
+	return variables, nil
+}
+
+// sortedKeys are the keys in order, for output that does not change.
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,22 +1,23 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"runtime"
 	"runtime/debug"
+
+	"github.com/spf13/cobra"
 )
 
-var versionCommand = command{
-	name:    "version",
-	summary: "print the version",
-	run: func(_ context.Context, p *program, args []string) error {
-		if len(args) > 0 {
-			return &usageError{errors.New("it takes no arguments")}
-		}
-		p.printf(p.stdout, "gatewayd %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-		return nil
-	},
+func newVersion(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version",
+		Long:    "Print the version of the program, of Go, and the platform it was built for.",
+		Example: "  gatewayd version",
+		Args:    takes(),
+		RunE: func(*cobra.Command, []string) error {
+			p.printf(p.stdout, "gatewayd %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return nil
+		},
+	}
 }
 
 // version is that of the module: a release, or what the checkout was.
