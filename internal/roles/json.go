@@ -9,6 +9,8 @@ import (
 type setJSON struct {
 	Join *rulesJSON `json:"joinLeaveGroup,omitempty"`
 	Send *rulesJSON `json:"sendToGroup,omitempty"`
+	Set  *rulesJSON `json:"setGroupState,omitempty"`
+	Get  *rulesJSON `json:"getGroupState,omitempty"`
 }
 
 type rulesJSON struct {
@@ -22,6 +24,8 @@ func (s Set) MarshalJSON() ([]byte, error) {
 	return json.Marshal(setJSON{
 		Join: s.rules[JoinLeaveGroup].export(),
 		Send: s.rules[SendToGroup].export(),
+		Set:  s.rules[SetGroupState].export(),
+		Get:  s.rules[GetGroupState].export(),
 	})
 }
 
@@ -44,7 +48,7 @@ func (s *Set) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	var out Set
-	for p, r := range map[Permission]*rulesJSON{JoinLeaveGroup: in.Join, SendToGroup: in.Send} {
+	for p, r := range map[Permission]*rulesJSON{JoinLeaveGroup: in.Join, SendToGroup: in.Send, SetGroupState: in.Set, GetGroupState: in.Get} {
 		if r == nil {
 			continue
 		}

@@ -1,5 +1,7 @@
 // Package roles decides what a connection may do with groups: join and leave them,
-// and publish to them. It implements section 2.4 of azure-web-pubsub.md.
+// publish to them, and set and watch the states of their members. It implements
+// section 2.4 of azure-web-pubsub.md; the roles for states are those of the
+// published emulator and of the service clients for chats.
 //
 // What a connection may do starts with the roles of its token and changes by grants
 // and revocations of the backend. Publishing events needs no permission, so it is
@@ -26,24 +28,26 @@ var ErrTooMany = errors.New("roles: too many permissions for single groups")
 // Permission is what a role permits.
 type Permission uint8
 
-// The permissions of section 2.4.
+// The permissions. Only the first two can be granted and revoked.
 const (
 	JoinLeaveGroup Permission = iota
 	SendToGroup
+	SetGroupState
+	GetGroupState
 	permissions
+
+	grantable = SetGroupState
 )
 
-// String is the name of the permission in roles and in REST paths.
-func (p Permission) String() string {
-	if p == SendToGroup {
-		return "sendToGroup"
-	}
-	return "joinLeaveGroup"
-}
+var permissionNames = [permissions]string{"joinLeaveGroup", "sendToGroup", "setGroupState", "getGroupState"}
 
-// ParsePermission finds a permission by its name in any case, as in REST paths.
+// String is the name of the permission in roles and in REST paths.
+func (p Permission) String() string { return permissionNames[p] }
+
+// ParsePermission finds a permission that can be granted by its name in any
+// case, as in REST paths.
 func ParsePermission(name string) (Permission, bool) {
-	for p := range permissions {
+	for p := range grantable {
 		if strings.EqualFold(name, p.String()) {
 			return p, true
 		}
@@ -84,14 +88,20 @@ func Parse(roles []string) Set {
 			if !ok {
 				continue
 			}
+			// A plural has patterns. The roles for states have none: what
+			// follows their dot is a pattern already.
+			patterns := "s."
+			if p >= grantable {
+				patterns = "."
+			}
 			if rest == "" {
 				s.rules[p].any = true
-			} else if group, ok := strings.CutPrefix(rest, "."); ok && group != "" {
-				literals[p] = append(literals[p], group)
-			} else if source, ok := strings.CutPrefix(rest, "s."); ok {
+			} else if source, ok := strings.CutPrefix(rest, patterns); ok {
 				if group, ok := s.rules[p].addPattern(source); ok {
 					literals[p] = append(literals[p], group)
 				}
+			} else if group, ok := strings.CutPrefix(rest, "."); ok && group != "" {
+				literals[p] = append(literals[p], group)
 			}
 		}
 	}
@@ -141,6 +151,12 @@ func (s *Set) CanJoin(group string) bool { return s.Check(JoinLeaveGroup, group)
 
 // CanSend reports whether the connection may publish to a group.
 func (s *Set) CanSend(group string) bool { return s.Check(SendToGroup, group) }
+
+// CanSetState reports whether the connection may have a state in a group.
+func (s *Set) CanSetState(group string) bool { return s.Check(SetGroupState, group) }
+
+// CanGetState reports whether the connection may watch the states in a group.
+func (s *Set) CanGetState(group string) bool { return s.Check(GetGroupState, group) }
 
 // Check reports whether the connection has a permission for a group.
 func (s *Set) Check(p Permission, group string) bool {

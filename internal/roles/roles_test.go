@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -55,6 +56,43 @@ func TestParse(t *testing.T) {
 		}
 		require.Equal(t, tc.anyJoin, s.CheckAny(JoinLeaveGroup), "%q", tc.roles)
 		require.Equal(t, tc.anySend, s.CheckAny(SendToGroup), "%q", tc.roles)
+	}
+}
+
+// The roles for states have no plural: what follows their dot is a pattern.
+func TestParseStates(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		roles    []string
+		set, get string // the groups among those below
+	}{
+		{nil, "", ""},
+		{[]string{"webpubsub.joinLeaveGroup", "webpubsub.sendToGroup"}, "", ""},
+		{[]string{"webpubsub.setGroupState"}, "g a.b a.b.c a*", ""},
+		{[]string{"webpubsub.getGroupState"}, "", "g a.b a.b.c a*"},
+		{[]string{"webpubsub.setGroupState.a.b", "webpubsub.getGroupState.g"}, "a.b", "g"},
+		{[]string{"webpubsub.setGroupState.a.*", "webpubsub.getGroupState.**"}, "a.b", "g a.b a.b.c a*"},
+		{[]string{`webpubsub.setGroupState.a\*`, "webpubsub.getGroupState.a?*"}, "a*", "a*"},
+		{[]string{"webpubsub.setGroupStates.**", "webpubsub.setGroupState.", "webpubsub.SetGroupState", "setGroupState"}, "", ""},
+	} {
+		s := Parse(tc.roles)
+		var set, get []string
+		for _, g := range []string{"g", "a.b", "a.b.c", "a*"} {
+			if s.CanSetState(g) {
+				set = append(set, g)
+			}
+			if s.CanGetState(g) {
+				get = append(get, g)
+			}
+
+		}
+		require.Equal(t, tc.set, strings.Join(set, " "), "%q", tc.roles)
+		require.Equal(t, tc.get, strings.Join(get, " "), "%q", tc.roles)
+		raw, err := json.Marshal(s)
+		require.NoError(t, err)
+		var moved Set
+		require.NoError(t, json.Unmarshal(raw, &moved))
+		require.Equal(t, s, moved)
 	}
 }
 
@@ -113,6 +151,10 @@ func TestParsePermission(t *testing.T) {
 		p, ok := ParsePermission(name)
 		require.True(t, ok)
 		require.Equal(t, want, p)
+	}
+	for _, name := range []string{"setGroupState", "getGroupState"} {
+		_, ok := ParsePermission(name)
+		require.False(t, ok, "it cannot be granted")
 	}
 	_, ok := ParsePermission("sendToGroups")
 	require.False(t, ok)
