@@ -1,6 +1,6 @@
 // Package control carries what backends and nodes tell each other about the
-// connections of hubs: messages, which nobody answers, and calls, which every
-// node that is concerned answers. Both go over the bus (ours; no other SDK
+// connections of hubs: messages and changes of states, which nobody answers, and
+// calls, which every node that is concerned answers. All go over the bus (ours; no other SDK
 // knows them). Whoever is subscribed to a channel is concerned, so there is no
 // registry that could disagree with the connections.
 package control
@@ -43,6 +43,34 @@ type StreamError struct {
 	UserCode string `json:"code,omitempty"`
 }
 
+// StateChange tells everyone who watches the states of a group that one changed.
+type StateChange struct {
+	// Node holds the connection.
+	Node string `json:"n"`
+	State
+}
+
+// State is the state of one member of a group.
+type State struct {
+	ConnectionID string `json:"id"`
+	UserID       string `json:"u,omitempty"`
+	// Entries is the state; nil says that there is none any more.
+	Entries map[string]string `json:"s"`
+	// UpdatedAt is in milliseconds since 1970 and grows with each change of
+	// the connection.
+	UpdatedAt int64 `json:"at"`
+}
+
+// Pulse is the sign of life of a node, for those that know states of its
+// connections.
+type Pulse struct {
+	Node string `json:"n"`
+	// States is how many states the connections of the node have.
+	States int64 `json:"s,omitempty"`
+	// Lost counts the changes that the node could not publish.
+	Lost uint64 `json:"l,omitempty"`
+}
+
 // Op is what a call asks for.
 type Op string
 
@@ -64,6 +92,9 @@ const (
 	OpGrant  Op = "grant"
 	OpRevoke Op = "revoke"
 	OpCheck  Op = "check"
+	// OpStates lists up to Limit states of the members of Group behind After, by
+	// connection id.
+	OpStates Op = "states"
 	// OpTakeover hands a connection over to the node that asks.
 	OpTakeover Op = "takeover"
 )
@@ -94,6 +125,9 @@ type Reply struct {
 	// Count is how many connections the operation applied to.
 	Count       int          `json:"n"`
 	Connections []Connection `json:"c,omitempty"`
+	// Node answers, and its States are the answer to OpStates.
+	Node   string  `json:"node,omitempty"`
+	States []State `json:"st,omitempty"`
 	// Allowed answers OpCheck.
 	Allowed bool `json:"ok,omitempty"`
 	// Full: a grant failed because the connection has too many.
@@ -115,9 +149,11 @@ const (
 	kindMessage = 'm'
 	kindCall    = 'c'
 	kindReply   = 'r'
+	kindState   = 's'
+	kindPulse   = 'p'
 )
 
-// ErrFormat is returned for bytes that are none of the three.
+// ErrFormat is returned for bytes that are none of these.
 var ErrFormat = errors.New("control: not understood")
 
 // Encode returns the bytes of a Message: payloads are not encoded again.
@@ -129,6 +165,12 @@ func (c *Call) Encode() []byte { return encode(kindCall, c, nil) }
 // Encode returns the bytes of a Reply.
 func (r *Reply) Encode() []byte { return encode(kindReply, r, r.Session) }
 
+// Encode returns the bytes of a StateChange.
+func (c *StateChange) Encode() []byte { return encode(kindState, c, nil) }
+
+// Encode returns the bytes of a Pulse.
+func (p *Pulse) Encode() []byte { return encode(kindPulse, p, nil) }
+
 func encode(kind byte, head any, body []byte) []byte {
 	raw, _ := json.Marshal(head) // strings, numbers and lists of them always encode
 	buf := make([]byte, 0, 2+len(raw)+len(body))
@@ -136,8 +178,8 @@ func encode(kind byte, head any, body []byte) []byte {
 	return append(append(buf, '\n'), body...)
 }
 
-// Decode reads what Encode wrote: a *Message, *Call or *Reply. Nothing of it
-// aliases b.
+// Decode reads what Encode wrote: a *Message, *Call, *Reply, *StateChange or
+// *Pulse. Nothing of it aliases b.
 func Decode(b []byte) (any, error) {
 	head, body, ok := bytes.Cut(b, []byte{'\n'})
 	if !ok || len(head) == 0 {
@@ -151,6 +193,10 @@ func Decode(b []byte) (any, error) {
 		v = &Call{}
 	case kindReply:
 		v = &Reply{Session: bytes.Clone(body)}
+	case kindState:
+		v = &StateChange{}
+	case kindPulse:
+		v = &Pulse{}
 	default:
 		return nil, ErrFormat
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/message-gateway/gateway/internal/control"
 )
 
-// Whatever a message, call or reply holds, it arrives as it was sent.
+// Whatever a message, call, reply, change or pulse holds, it arrives as it was sent.
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -39,11 +39,31 @@ func TestRoundTrip(t *testing.T) {
 			Full: rapid.Bool().Draw(t, "full"), Error: rapid.String().Draw(t, "error"),
 			Session: json.RawMessage(rapid.SliceOf(rapid.Byte()).Draw(t, "session")),
 		}
+		for range rapid.IntRange(0, 3).Draw(t, "states") {
+			r.States = append(r.States, memberState(t))
+		}
 		for range rapid.IntRange(0, 3).Draw(t, "connections") {
 			r.Connections = append(r.Connections, control.Connection{ID: rapid.String().Draw(t, "connection"), UserID: rapid.String().Draw(t, "user")})
 		}
 		same(t, r, r.Encode())
 	})
+	rapid.Check(t, func(t *rapid.T) {
+		c := &control.StateChange{Node: rapid.String().Draw(t, "node"), State: memberState(t)}
+		same(t, c, c.Encode())
+		p := &control.Pulse{Node: c.Node, States: rapid.Int64().Draw(t, "states"), Lost: rapid.Uint64().Draw(t, "lost")}
+		same(t, p, p.Encode())
+	})
+}
+
+// memberState may be one that ended, and that is not an empty one.
+func memberState(t *rapid.T) control.State {
+	s := control.State{
+		ConnectionID: rapid.String().Draw(t, "id"), UserID: rapid.String().Draw(t, "user"), UpdatedAt: rapid.Int64().Draw(t, "at"),
+	}
+	if rapid.Bool().Draw(t, "there") {
+		s.Entries = rapid.MapOfN(rapid.String(), rapid.String(), 0, 3).Draw(t, "entries")
+	}
+	return s
 }
 
 // list is nil rather than empty: the two are the same to a reader.

@@ -48,6 +48,8 @@ type Frame struct {
 	StreamID           string            `json:"streamId"`
 	ExpectedSequenceID uint64            `json:"expectedSequenceId"`
 	Name               string            `json:"name"`
+	// Items belong to the frames of group states.
+	Items []StateItem `json:"items"`
 
 	Success bool `json:"success"`
 	Error   struct {
@@ -137,6 +139,12 @@ func (f *Frame) decodeProtobuf() error {
 	case *pb.DownstreamMessage_StreamClosed_:
 		f.Type, f.StreamID = TypeStreamClosed, m.StreamClosed.GetStreamId()
 		f.Error.Name, f.Error.Message = m.StreamClosed.GetError().GetName(), m.StreamClosed.GetError().GetMessage()
+	case *pb.DownstreamMessage_GroupStateSnapshot_:
+		f.Type = TypeStateSnapshot
+		f.setItems(m.GroupStateSnapshot.GetGroup(), m.GroupStateSnapshot.GetSequenceId(), m.GroupStateSnapshot.GetItems())
+	case *pb.DownstreamMessage_GroupStateUpdate_:
+		f.Type = TypeStateUpdate
+		f.setItems(m.GroupStateUpdate.GetGroup(), m.GroupStateUpdate.GetSequenceId(), m.GroupStateUpdate.GetItems())
 	case *pb.DownstreamMessage_InvokeResponse_:
 		f.Type, f.InvocationID, f.Success = TypeInvoke, m.InvokeResponse.GetInvocationId(), m.InvokeResponse.GetSuccess()
 		f.setData(m.InvokeResponse.GetData())

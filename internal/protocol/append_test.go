@@ -226,13 +226,24 @@ func TestPrefixIsBounded(t *testing.T) {
 
 func TestSharedEncodesOnce(t *testing.T) {
 	t.Parallel()
-	shared := NewShared(Message{Group: "g", Data: Data{Text, []byte("hi")}})
+	message := &Message{Group: "g", Data: Data{Text, []byte("hi")}}
+	encodesOnce(t, NewShared(*message), func(sub Subprotocol) Tail { return MessageTail(sub, message) })
+	for _, snapshot := range []bool{false, true} {
+		state := &GroupState{Group: "g", Snapshot: snapshot, Items: []GroupStateItem{{ConnectionID: "c", State: map[string]string{"k": "v"}, UpdatedAt: 1}}}
+		shared := NewSharedState(state)
+		require.Same(t, state, shared.State())
+		encodesOnce(t, shared, func(sub Subprotocol) Tail { return GroupStateTail(sub, state) })
+	}
+}
+
+func encodesOnce(t *testing.T, shared *Shared, encode func(Subprotocol) Tail) {
+	t.Helper()
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
 			for _, sub := range []Subprotocol{Simple, JSONv1, JSONReliableV1, ProtobufV1, ProtobufReliableV1} {
 				got := shared.Tail(sub)
-				want := MessageTail(sub, shared.Message())
+				want := encode(sub)
 				if !bytes.Equal(want.AppendFrame(nil, 3), got.AppendFrame(nil, 3)) || want.Binary() != got.Binary() {
 					t.Errorf("tail of %q differs", sub)
 				}

@@ -130,11 +130,12 @@ func GroupStateTail(sub Subprotocol, g *GroupState) Tail {
 	}
 }
 
-// Shared is a message on its way to many connections. It encodes the message at most
-// once for each encoding, when the first connection that needs it asks. It is safe
-// for concurrent use.
+// Shared is a message, or a group state frame, on its way to many connections. It
+// is encoded at most once for each encoding, when the first connection that needs it
+// asks. It is safe for concurrent use.
 type Shared struct {
 	message  Message
+	state    *GroupState // instead of message, if not nil
 	json     sync.Once
 	protobuf sync.Once
 	tails    [2]Tail
@@ -144,19 +145,34 @@ type Shared struct {
 // payload that aliases a read buffer has to be cloned before.
 func NewShared(m Message) *Shared { return &Shared{message: m} }
 
+// NewSharedState is NewShared for a group state frame; its items must not change
+// afterwards.
+func NewSharedState(g *GroupState) *Shared { return &Shared{state: g} }
+
 // Message returns what is being sent. It must not be changed.
 func (s *Shared) Message() *Message { return &s.message }
+
+// State returns the group state frame that is being sent, or nil if it is a message.
+// It must not be changed.
+func (s *Shared) State() *GroupState { return s.state }
 
 // Tail returns the shared part of the message's frame for a subprotocol.
 func (s *Shared) Tail(sub Subprotocol) Tail {
 	switch {
 	case sub == Simple:
-		return MessageTail(Simple, &s.message)
+		return s.encode(Simple)
 	case sub.Binary():
-		s.protobuf.Do(func() { s.tails[1] = MessageTail(ProtobufV1, &s.message) })
+		s.protobuf.Do(func() { s.tails[1] = s.encode(ProtobufV1) })
 		return s.tails[1]
 	default:
-		s.json.Do(func() { s.tails[0] = MessageTail(JSONv1, &s.message) })
+		s.json.Do(func() { s.tails[0] = s.encode(JSONv1) })
 		return s.tails[0]
 	}
+}
+
+func (s *Shared) encode(sub Subprotocol) Tail {
+	if s.state != nil {
+		return GroupStateTail(sub, s.state)
+	}
+	return MessageTail(sub, &s.message)
 }
