@@ -28,9 +28,12 @@ func (n *Node) do(ctx context.Context, target wire.HubChannel, call *control.Cal
 	defer cancel()
 	list := h.list(target, choose)
 	r := &control.Reply{Count: len(list)}
-	if call.Op == control.OpClose {
+	switch call.Op {
+	case control.OpClose:
 		closeAtOnce(list, call.Reason)
 		return r
+	case control.OpStates:
+		return n.listStates(list, call)
 	}
 	for _, s := range list {
 		if err := s.apply(ctx, call, r); err != nil {

@@ -80,9 +80,14 @@ func (s *session) request(f *protocol.Frame) {
 			return
 		}
 		err = s.groupFrame(ctx, f)
+	case protocol.SetGroupState, protocol.SubscribeGroupState, protocol.UnsubscribeGroupState:
+		var answered bool
+		if answered, err = s.groupStateFrame(ctx, f); answered && err == nil {
+			return
+		}
 	default:
-		// Group states are not part of any released client.
-		err = &requestError{ackBadRequest, f.Type.String() + " is not supported"}
+		// The node invokes nothing, so no device has an answer to give.
+		err = &requestError{ackBadRequest, f.Type.String() + " is not expected"}
 	}
 	if f.HasAckID {
 		s.acknowledge(f.AckID, err)

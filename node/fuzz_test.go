@@ -64,7 +64,7 @@ func (z *fuzzed) send(t *testing.T, op websocket.MessageType, frames ...[]byte) 
 	ctx, cancel := context.WithTimeout(t.Context(), devicetest.Patience)
 	defer cancel()
 	if z.d == nil {
-		d, _, err := devicetest.Dial(ctx, devicetest.Options{URL: z.h.url(t, z.attacker), Subprotocol: z.subprotocol})
+		d, _, err := devicetest.Dial(ctx, devicetest.Options{URL: z.h.url(t, z.attacker, stateRoles, gateway.WithGroups("g")), Subprotocol: z.subprotocol})
 		require.NoError(t, err)
 		_, err = d.TryNext(ctx)
 		require.NoError(t, err)
@@ -119,6 +119,9 @@ func FuzzDeviceFrames(f *testing.F) {
 		`{"type":"invoke","invocationId":"1","target":"event","event":"a","dataType":"text","data":"x"}`,
 		`{"type":"joinGroup","group":"g","ackId":4}`, `{"type":"sendToGroup","group":"g","dataType":"text","data":"x","ackId":5}`,
 		`{"type":"sendToGroup","group":"g","stream":{"streamId":"s"}}`, `{"type":"streamData","streamId":"s"}`, `{"type":"streamEnd","streamId":"s"}`,
+		`{"type":"setGroupState","group":"g","state":{"a":"1"},"ackId":6}`, `{"type":"setGroupState","group":"g"}`, `{"type":"setGroupState","group":"g","state":[]}`,
+		`{"type":"subscribeGroupState","group":"g","ackId":7}`, `{"type":"unsubscribeGroupState","group":"g"}`,
+		`{"type":"invokeResponse","invocationId":"1","success":true}`,
 		`{"type":"cancelInvocation","invocationId":"1"}`, `{`, ``, `null`, `{"type":7}`, "\x00",
 	} {
 		f.Add(seed)

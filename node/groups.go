@@ -55,12 +55,15 @@ func (s *session) join(ctx context.Context, group string, until time.Time) error
 func (s *session) leave(group string) {
 	s.room.mu.Lock()
 	_, member := s.groups[group]
+	var left leftGroup
 	if member {
 		s.room.leaveLocked(s, group)
+		left = s.forsake(group)
 	}
 	s.room.mu.Unlock()
 	if member {
 		s.node.topics.release(s.node.groupChannel(s.hubKey, group))
+		s.forsaken(group, left)
 	}
 }
 
@@ -68,12 +71,15 @@ func (s *session) leave(group string) {
 func (s *session) leaveExpired(group string, m *membership) {
 	s.room.mu.Lock()
 	current := s.groups[group] == m
+	var left leftGroup
 	if current {
 		s.room.leaveLocked(s, group)
+		left = s.forsake(group)
 	}
 	s.room.mu.Unlock()
 	if current {
 		s.node.topics.release(s.node.groupChannel(s.hubKey, group))
+		s.forsaken(group, left)
 	}
 }
 

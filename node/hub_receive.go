@@ -35,6 +35,8 @@ func (n *Node) receiveHub(target wire.HubChannel, raw []byte) {
 	switch v := decoded.(type) {
 	case *control.Message:
 		n.fanOut(target, v)
+	case *control.StateChange:
+		n.views.receive(target, v)
 	case *control.Call:
 		select {
 		case n.calls <- hubCall{target, v}:

@@ -57,6 +57,8 @@ type Node struct {
 	retries  *retries
 	hubs     hubs
 	rates    *rates
+	views    stateViews
+	peers    peers
 	api      *rest.Handler // nil: not served
 	// publisher sends what devices send to groups; caller asks other nodes for
 	// connections; calls are those that this node is asked.
@@ -115,6 +117,8 @@ func New(client *gateway.Client, opts Options) (*Node, error) {
 			return nil, fmt.Errorf("node: %w", err)
 		}
 	}
+	n.views = stateViews{node: n, wake: make(chan struct{}, 1)}
+	n.peers = peers{node: n}
 	n.states = newStates(c)
 	n.answers = newAnswers(c)
 	n.retries = newRetries()
@@ -142,6 +146,8 @@ func New(client *gateway.Client, opts Options) (*Node, error) {
 	n.work.Go(n.runRounds)
 	n.work.Go(n.runKeepAlive)
 	n.work.Go(n.runJanitor)
+	n.work.Go(n.peers.run)
+	n.work.Go(n.views.run)
 	return n, nil
 }
 
@@ -241,7 +247,9 @@ func (n *Node) doShutdown(ctx context.Context) error {
 			n.core.Log.Error("a hook does not end with its ctx, the node goes without it")
 		}
 	}
+	inTime := context.AfterFunc(ctx, n.cutHandlers)
 	n.sessions.eachAtOnce(func(s *session) { s.end(shutdownText) })
+	inTime()
 	n.states.drain(ctx)
 	n.stop()
 	n.cutHandlers()

@@ -86,6 +86,13 @@ type Options struct {
 	// MaxStreams bounds the open streams of one connection. One more is refused
 	// with BadRequest. Default: 100.
 	MaxStreams int
+	// MaxGroupState bounds the state of one connection in one group, in bytes of
+	// its keys and values. A larger one is refused with BadRequest. Default: 512.
+	MaxGroupState int
+	// MaxGroupStates bounds the groups in which one connection has a state, and
+	// those whose states it watches. One more is refused with BadRequest.
+	// Default: 100.
+	MaxGroupStates int
 	// MaxAckIDs is how many processed requests of one connection are
 	// remembered: one that the device repeats is not executed again, unless
 	// that many others came between. Default: 1000.
@@ -110,6 +117,8 @@ func (o Options) withDefaults() Options {
 	o.MaxQueueBytes = or(o.MaxQueueBytes, 16<<20)
 	o.MaxGroups = or(o.MaxGroups, 10_000)
 	o.MaxStreams = or(o.MaxStreams, 100)
+	o.MaxGroupState = or(o.MaxGroupState, 512)
+	o.MaxGroupStates = or(o.MaxGroupStates, 100)
 	o.MaxAckIDs = or(o.MaxAckIDs, 1000)
 	o.HandlerTimeout = or(o.HandlerTimeout, 30*time.Second)
 	return o
@@ -137,7 +146,7 @@ func (o Options) validate() error {
 	}
 	for name, n := range map[string]int{
 		"MaxFrame": o.MaxFrame, "MaxQueue": o.MaxQueue, "MaxQueueBytes": o.MaxQueueBytes, "MaxConnections": o.MaxConnections,
-		"MaxGroups": o.MaxGroups, "MaxStreams": o.MaxStreams, "MaxAckIDs": o.MaxAckIDs,
+		"MaxGroups": o.MaxGroups, "MaxStreams": o.MaxStreams, "MaxGroupState": o.MaxGroupState, "MaxGroupStates": o.MaxGroupStates, "MaxAckIDs": o.MaxAckIDs,
 	} {
 		if n < 0 {
 			return fmt.Errorf("%w: %s is negative", ErrInvalidOptions, name)

@@ -27,8 +27,12 @@ func (n *Node) receive(channel string, payload []byte) {
 		}
 		return
 	}
-	if channel == n.caller.Channel() {
+	switch channel {
+	case n.caller.Channel():
 		n.caller.Receive(payload)
+		return
+	case n.core.Names.Nodes():
+		n.peers.heard(payload)
 		return
 	}
 	if target, ok := n.core.Names.ParseHubChannel(channel); ok {
@@ -78,8 +82,10 @@ func realtimeHash(payload []byte) uint64 {
 }
 
 // missed is called when messages on the bus may have been lost: the round over
-// the connected users finds those that are stored.
+// the connected users finds those that are stored, and group states are asked
+// for again.
 func (n *Node) missed() {
+	n.peers.missed()
 	n.core.Log.Warn("messages on the bus may have been missed, looking in the database")
 	select {
 	case n.gap <- struct{}{}:

@@ -33,6 +33,7 @@ type session struct {
 	streams streams
 	// groups is guarded by the lock of the hub.
 	groups map[string]*membership
+	states groupStates
 
 	mu    sync.Mutex
 	state sessionState
@@ -165,7 +166,9 @@ func (s *session) abandon() {
 	s.mu.Lock()
 	s.state = sessionMoved
 	s.mu.Unlock()
+	cleared := s.endStates()
 	s.dismiss()
+	s.publishEndOfStates(cleared)
 }
 
 // run serves a new session from its connected frame to its end.
@@ -316,7 +319,9 @@ func (s *session) retire() (*ws.Conn, bool) {
 // of its own: a slow hook must not hold back who closed many connections.
 func (s *session) finish(reason string) {
 	n := s.node
+	cleared := s.endStates()
 	s.dismiss()
+	s.publishEndOfStates(cleared)
 	s.streams.cancelAll(s)
 	n.core.Log.Debug("device disconnected", "connection_id", s.id, "user_id", s.userID, "reason", reason)
 	if n.opts.OnDisconnected == nil {

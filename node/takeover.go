@@ -39,6 +39,7 @@ type moved struct {
 	Realtime []uint64         `json:"realtime,omitempty"`
 	Acks     []uint64         `json:"acks,omitempty"`
 	Streams  []movedStream    `json:"streams,omitempty"`
+	States   *movedStates     `json:"states,omitempty"`
 }
 
 // movedFrame is a frame without sequenceAck.
@@ -48,8 +49,10 @@ type movedFrame struct {
 	Expires int64            `json:"exp,omitempty"` // milliseconds from now
 	Hint    *wire.Hint       `json:"hint,omitempty"`
 	Message *control.Message `json:"msg,omitempty"`
-	Group   string           `json:"group,omitempty"`
-	Data    []byte           `json:"data"`
+	// State is what a group state frame holds.
+	State *protocol.GroupState `json:"state,omitempty"`
+	Group string               `json:"group,omitempty"`
+	Data  []byte               `json:"data"`
 }
 
 // rememberHeard is how long messages may be on their way over another shard.
@@ -100,10 +103,13 @@ func (s *session) movedGroups() map[string]int64 {
 // depart ends the session here without telling the application: it goes on
 // elsewhere.
 func (s *session) depart() (*moved, error) {
+	states := s.exportStates()
 	m, conn, err := s.pack()
 	if err != nil {
+		s.restoreStates(states)
 		return nil, err
 	}
+	m.States = states
 	if conn != nil {
 		conn.Abort(errReplaced)
 	}
@@ -139,6 +145,9 @@ func (s *session) pack() (*moved, *ws.Conn, error) {
 }
 
 func (f *outFrame) export(now time.Time) movedFrame {
+	if state := f.message.State(); state != nil {
+		return movedFrame{Seq: f.seq, State: state}
+	}
 	message := f.message.Message()
 	out := movedFrame{Seq: f.seq, ID: f.id, Group: message.Group, Data: message.Data.Bytes}
 	if f.delivery != nil {
@@ -186,6 +195,8 @@ func (n *Node) fetch(ctx context.Context, t target, sub protocol.Subprotocol) (*
 	m, err := n.askSession(ctx, channel, takeoverHand)
 	if err == nil {
 		err = s.arrive(ctx, m)
+	} else {
+		n.peers.lost.Add(1) // it may have been handed over, with its states, to nobody
 	}
 	if err != nil {
 		s.abandon()
@@ -242,6 +253,7 @@ func (s *session) arrive(ctx context.Context, m *moved) error {
 	s.heard, s.heardUntil = heard, now.Add(rememberHeard)
 	s.mu.Unlock()
 	s.streams.restore(s, m.Streams)
+	s.restoreStates(m.States)
 
 	for group, until := range m.Groups {
 		var end time.Time
@@ -268,6 +280,9 @@ func (f *movedFrame) restore(d *delivery, now time.Time) outFrame {
 	switch {
 	case d != nil:
 		out.message = d.frame
+		return out
+	case f.State != nil:
+		out.message = protocol.NewSharedState(f.State)
 		return out
 	case f.Message == nil:
 		out.message = protocol.NewShared(protocol.Message{Data: protocol.Data{Type: protocol.JSON, Bytes: f.Data}})

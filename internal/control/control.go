@@ -67,7 +67,7 @@ type Pulse struct {
 	Node string `json:"n"`
 	// States is how many states the connections of the node have.
 	States int64 `json:"s,omitempty"`
-	// Lost counts the changes that the node could not publish.
+	// Lost counts how often others may have missed a change of the node.
 	Lost uint64 `json:"l,omitempty"`
 }
 
