@@ -53,11 +53,12 @@ func TestSessionWithGroups(t *testing.T) {
 	}
 
 	s := &transcript{t: t, ctx: ctx, client: client, text: &strings.Builder{}}
-	s.url = access("bob", gateway.WithGroups("room.7"))
+	s.url = access("bob", gateway.WithRoles("webpubsub.getGroupState.room.7"), gateway.WithGroups("room.7"))
 	bob := s.as("bob ")
 	bob.connect("json.webpubsub.azure.v1", "")
 	bob.receive()
-	s.url = access("ada", gateway.WithRoles("webpubsub.joinLeaveGroup", "webpubsub.sendToGroup.room.7"))
+	s.url = access("ada", gateway.WithRoles("webpubsub.joinLeaveGroup", "webpubsub.sendToGroup.room.7",
+		"webpubsub.setGroupState.room.*", "webpubsub.getGroupState.room.*"))
 	ada := s.as("ada ")
 	ada.connect("json.reliable.webpubsub.azure.v1", "")
 	connected := ada.receive()
@@ -84,6 +85,14 @@ func TestSessionWithGroups(t *testing.T) {
 	ada.ask(`{"type":"streamEnd","streamId":"s1"}`)
 	bob.receive()
 
+	bob.ask(`{"type":"subscribeGroupState","group":"room.7","ackId":1}`)
+	bob.receive()
+	ada.send(`{"type":"setGroupState","group":"room.7","state":{"typing":"1"}}`)
+	bob.receive()
+	ada.ask(`{"type":"subscribeGroupState","group":"room.7","ackId":5}`)
+	ada.receive()
+	bob.ask(`{"type":"setGroupState","group":"room.7","state":{"typing":"1"},"ackId":2}`)
+
 	s.line("·", `ada's connection breaks; Hub("chat").SendToAll("anybody?"); ada recovers on the other node`)
 	require.NoError(t, ada.conn.CloseNow())
 	require.NoError(t, hub.SendToAll(ctx, gateway.Text("anybody?")))
@@ -91,14 +100,15 @@ func TestSessionWithGroups(t *testing.T) {
 	ada.url = strings.Replace(ada.url, urls[0][len("http"):], urls[1][len("http"):], 1)
 	ada.connect("json.reliable.webpubsub.azure.v1", "&awps_connection_id="+s.field(connected, "connectionId")+
 		"&awps_reconnection_token="+s.field(connected, "reconnectionToken"))
-	for range 4 { // connected, what was not acknowledged, what was missed
+	for range 5 { // connected, what was not acknowledged, what was missed
 		ada.receive()
 	}
-	ada.send(`{"type":"sequenceAck","sequenceId":3}`)
+	ada.send(`{"type":"sequenceAck","sequenceId":4}`)
 	s.line("·", `Hub("chat").CloseUserConnections("ada", WithReason("good night"))`)
 	require.NoError(t, hub.CloseUserConnections(ctx, "ada", gateway.WithReason("good night")))
 	ada.receive()
 	ada.closed()
+	bob.receive()
 	s.compare("groups")
 }
 

@@ -75,6 +75,7 @@ func mask(session string) string {
 		{`[0-9a-f]{32}`, "CONNECTION"},
 		{`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`, "TIME"},
 		{`("reconnectionToken":"|awps_reconnection_token=)[\w-]+`, "${1}TOKEN"},
+		{`"updatedAt":\d+`, `"updatedAt":TIME`},
 		{`access_token=[\w.-]+`, "access_token=TOKEN"},
 		{`127\.0\.0\.1:\d+`, "HOST"},
 	} {

@@ -2,7 +2,7 @@
 // files with two nodes too, with services on the node that holds no device.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { Gateway, Inbox, Proxy, Raw, everyGroup, refusal, subprotocol, unique, until, within } from "./harness.mjs";
+import { Gateway, Inbox, Proxy, Raw, everyGroup, everyState, refusal, subprotocol, unique, until, within } from "./harness.mjs";
 
 let gateway;
 before(async () => (gateway = await Gateway.start({ nodes: 2 })));
@@ -191,6 +191,77 @@ describe("services on any node", { concurrency: 4 }, () => {
   });
 });
 
+/** A raw member of "g" on a node. */
+async function member(t, own, hub, node, user, protocol = subprotocol.json) {
+  const socket = await own.raw(t, hub, { protocols: [protocol], roles: everyState, groups: ["g"], user, endpoint: own.endpoints[node] });
+  socket.connected = await socket.next("system");
+  socket.id = socket.connected.connectionId;
+  return socket;
+}
+const setState = (socket, state) => socket.ask({ type: "setGroupState", group: "g", state });
+async function watchStates(socket) {
+  assert.equal(await socket.ask({ type: "subscribeGroupState", group: "g" }), undefined);
+  return (await socket.next("groupStateSnapshot")).items;
+}
+/** The next item of the updates about a connection. */
+const change = async (socket, id, ms) =>
+  (await socket.frames.next((f) => f.type === "groupStateUpdate" && f.items.some((i) => i.connectionId === id), ms)).items.find((i) => i.connectionId === id);
+
+describe("states across nodes", { concurrency: 4 }, () => {
+  test("snapshots gather from both nodes, updates reach both", async (t) => {
+    const hub = unique("h");
+    const sockets = [];
+    for (const i of numbers(6)) {
+      sockets.push(await member(t, gateway, hub, i % 2, `u${i}`));
+      assert.equal(await setState(sockets[i], { n: String(i) }), undefined);
+    }
+    const ids = sockets.map((s) => s.id).sort();
+    for (const socket of sockets) assert.deepEqual((await watchStates(socket)).map((i) => i.connectionId), ids);
+    await setState(sockets[0], { n: "new" });
+    for (const socket of sockets) assert.deepEqual((await change(socket, sockets[0].id)).state, { n: "new" });
+    await gateway.service(hub, { endpoint: gateway.endpoints[0] }).group("g").removeConnection(sockets[1].id);
+    for (const socket of sockets.filter((s) => s !== sockets[1])) assert.equal((await change(socket, sockets[1].id)).state, undefined);
+  });
+
+  test("a connection that moves keeps its state and hears what it missed", async (t) => {
+    const hub = unique("h");
+    const moving = await member(t, gateway, hub, 0, "moving", subprotocol.reliable);
+    const others = [await member(t, gateway, hub, 0, "stays"), await member(t, gateway, hub, 1, "there")];
+    await setState(moving, { mine: "1" });
+    assert.equal((await watchStates(moving)).length, 1);
+    for (const other of others) assert.equal((await watchStates(other)).length, 1);
+    moving.send({ type: "sequenceAck", sequenceId: 1 });
+    moving.send({ type: "ping" });
+    await moving.next("pong");
+    moving.terminate();
+    for (const [i, other] of others.entries()) {
+      await setState(other, { n: String(i) });
+      for (const heard of others) await change(heard, other.id);
+    }
+    const query = `?awps_connection_id=${moving.id}&awps_reconnection_token=${encodeURIComponent(moving.connected.reconnectionToken)}`;
+    const moved = new Raw(`${gateway.endpoints[1].replace("http", "ws")}/client/hubs/${hub}${query}`, [subprotocol.reliable]);
+    t.after(() => moved.terminate());
+    await moved.opened;
+    await moved.next("system");
+    const missed = [];
+    while (missed.length < 2) {
+      const frame = await moved.frames.next();
+      assert.equal(frame.type, "groupStateUpdate");
+      missed.push(...frame.items);
+    }
+    assert.deepEqual(missed.map((i) => [i.connectionId, i.state]).sort(), others.map((o, i) => [o.id, { n: String(i) }]).sort());
+    for (const other of others) {
+      other.send({ type: "ping" });
+      await other.next("pong");
+      assert.deepEqual(other.frames.rest, [], "nobody noticed");
+    }
+    await setState(moved, { mine: "2" });
+    for (const other of others) assert.deepEqual((await change(other, moving.id)).state, { mine: "2" });
+    moved.socket.close(1000);
+    for (const other of others) assert.equal((await change(other, moving.id)).state, undefined);
+  });
+});
+
 describe("a node dies", () => {
   let own;
   before(async () => (own = await Gateway.start({ nodes: 2 })));
@@ -242,6 +313,27 @@ describe("a node dies", () => {
     assert.deepEqual(got, new Set(ids));
     for (const id of ids) await until(async () => (await own.call("message", { id }, 1)).Status === "FINISHED", `${id} finished`);
     await own.start(0);
+  });
+
+  test("SIGKILL: the states of a dead node end", async (t) => {
+    const hub = unique("h");
+    const dying = [await member(t, own, hub, 0, "a"), await member(t, own, hub, 0, "b", subprotocol.reliable)];
+    const staying = await member(t, own, hub, 1, "c", subprotocol.reliable);
+    for (const socket of [...dying, staying]) assert.equal(await setState(socket, { here: "1" }), undefined);
+    assert.equal((await watchStates(staying)).length, 3);
+    const began = Date.now();
+    await own.kill(0);
+    for (const { id } of dying) {
+      const item = await change(staying, id, 20_000);
+      assert.equal(item.state, undefined);
+    }
+    assert.ok(Date.now() - began < 15_000, `took ${Date.now() - began} ms`);
+    assert.deepEqual((await watchStates(staying)).map((i) => i.connectionId), [staying.id]);
+    await own.start(0);
+    const again = await member(t, own, hub, 0, "a");
+    assert.deepEqual((await watchStates(again)).map((i) => i.connectionId), [staying.id]);
+    await setState(again, { back: "1" });
+    assert.deepEqual((await change(staying, again.id)).state, { back: "1" });
   });
 
   test("a graceful end: devices go on at the other node", async (t) => {

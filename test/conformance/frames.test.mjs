@@ -113,13 +113,6 @@ describe("JSON frames of the node", { concurrency: 4 }, () => {
     socket.send({ type: "streamEnd", streamId: "s" });
     assert.equal((await socket.next("streamClosed")).error.name, "StreamNotFound");
   });
-  test("group state answers, and keeps the connection", async (t) => {
-    const socket = await gateway.raw(t, unique("h"), { protocols: [subprotocol.json], roles: everyGroup, groups: ["g"] });
-    for (const [i, type] of ["setGroupState", "subscribeGroupState", "unsubscribeGroupState"].entries()) {
-      socket.send({ type, group: "g", ackId: i, ...(i === 0 && { state: { typing: "1" } }) });
-      assert.equal(typeof (await socket.ackOf(i)).success, "boolean");
-    }
-  });
   test("cancelInvocation of an unknown id is ignored", async (t) => {
     const socket = await gateway.raw(t, unique("h"), { protocols: [subprotocol.json] });
     socket.send({ type: "cancelInvocation", invocationId: "9" });

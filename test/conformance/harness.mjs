@@ -27,6 +27,7 @@ export const subprotocol = {
   protobufReliable: "protobuf.reliable.webpubsub.azure.v1",
 };
 export const everyGroup = ["webpubsub.joinLeaveGroup", "webpubsub.sendToGroup"];
+export const everyState = [...everyGroup, "webpubsub.setGroupState", "webpubsub.getGroupState"];
 
 /** Rejects if promise takes longer than patience, saying what was awaited. */
 export function within(promise, what, ms = patience) {
@@ -285,6 +286,15 @@ export class Raw {
   }
   ackOf(ackId) {
     return this.frames.next((f) => f.type === "ack" && f.ackId === ackId);
+  }
+  static #lastAckId = 1000; // also on the next socket of a connection
+  /** Sends a frame with an ackId, and returns the name of the error, if it is refused. */
+  async ask(frame) {
+    const ackId = ++Raw.#lastAckId;
+    this.send({ ...frame, ackId });
+    const { success, error } = await this.ackOf(ackId);
+    if (success !== (error === undefined)) throw new Error(`success ${success}, error ${JSON.stringify(error)}`);
+    return error?.name;
   }
   close() {
     return within(this.closed, "close of the socket");

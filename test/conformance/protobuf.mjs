@@ -56,6 +56,12 @@ export const upstream = {
   leave: (group, ackId) => field(7, message(field(1, group), field(2, ackId))),
   sequenceAck: (id) => field(8, field(1, id)),
   ping: () => field(9, ""),
+  setState: (group, state, ackId) => {
+    const entries = Object.entries(state ?? {}).map(([k, v]) => field(1, message(field(1, k), field(2, v))));
+    return field(15, message(field(1, group), field(2, ackId), ...(state === null ? [] : [field(3, message(...entries))])));
+  },
+  subscribeState: (group, ackId) => field(16, message(field(1, group), field(2, ackId))),
+  unsubscribeState: (group, ackId) => field(17, message(field(1, group), field(2, ackId))),
   invoke: (id, event, data) => field(10, message(field(1, event), field(2, id), field(3, data))),
 };
 export const data = {
