@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/message-gateway/gateway/internal/protocol"
 )
 
 // Config says where the backends are and how this installation is set up.
@@ -49,6 +47,9 @@ type Config struct {
 	// MaxPayload is the largest payload in bytes, after encoding as JSON.
 	// Default: 1 MiB.
 	MaxPayload int
+	// Limits bound names, metadata, filters and lists. Default: those of Azure
+	// Web PubSub.
+	Limits Limits
 	// ConnectTimeout bounds New where ctx has no earlier deadline. Default: 10 s.
 	ConnectTimeout time.Duration
 	// DrainTimeout bounds how long Close waits for running sends. Default: 5 s.
@@ -140,6 +141,7 @@ func Embedded(dir string) Config {
 func (c Config) withDefaults() Config {
 	c.Hub = or(c.Hub, DefaultHub)
 	c.MaxPayload = or(c.MaxPayload, DefaultMaxPayload)
+	c.Limits = c.Limits.withDefaults()
 	c.ConnectTimeout = or(c.ConnectTimeout, DefaultConnectTimeout)
 	c.DrainTimeout = or(c.DrainTimeout, DefaultDrainTimeout)
 	c.MySQL.MaxOpenConns = or(c.MySQL.MaxOpenConns, defaultMySQLConns)
@@ -187,7 +189,9 @@ func (c Config) validate(s *settings) error {
 		v.check("MSG_ENDPOINT", err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.RawQuery == "" && u.User == nil,
 			"must be an http or https URL without query, such as https://push.example.com")
 	}
-	v.check("MSG_HUB", protocol.ValidHub(c.Hub), "must start with a letter and have at most 128 letters, digits and any of _`,.[]")
+	c.Limits.validate(&v)
+	names := c.Limits.protocol()
+	v.check("MSG_HUB", v.has("MSG_LIMIT_HUB_NAME") || names.ValidHub(c.Hub), fmt.Sprintf("must start with a letter and have at most %d letters, digits and any of _`,.[]", names.Hub))
 	v.check("MSG_MAX_PAYLOAD", c.MaxPayload > 0, "must not be negative")
 	v.check("MSG_CONNECT_TIMEOUT", c.ConnectTimeout > 0, "must not be negative")
 	v.check("MSG_DRAIN_TIMEOUT", c.DrainTimeout > 0, "must not be negative")

@@ -62,6 +62,18 @@ type environment struct {
 	ConnectTimeout     time.Duration `env:"MSG_CONNECT_TIMEOUT"`
 	DrainTimeout       time.Duration `env:"MSG_DRAIN_TIMEOUT"`
 	EmbeddedDir        string        `env:"MSG_EMBEDDED_DIR"`
+
+	LimitHubName       int           `env:"MSG_LIMIT_HUB_NAME"`
+	LimitGroupName     int           `env:"MSG_LIMIT_GROUP_NAME"`
+	LimitEventName     int           `env:"MSG_LIMIT_EVENT_NAME"`
+	LimitMetadataName  int           `env:"MSG_LIMIT_METADATA_NAME"`
+	LimitMetadataValue int           `env:"MSG_LIMIT_METADATA_VALUE"`
+	LimitMetadata      int           `env:"MSG_LIMIT_METADATA"`
+	LimitMessageTTL    time.Duration `env:"MSG_LIMIT_MESSAGE_TTL"`
+	LimitFilterBytes   int           `env:"MSG_LIMIT_FILTER_BYTES"`
+	LimitFilterClauses int           `env:"MSG_LIMIT_FILTER_CLAUSES"`
+	LimitFilterDepth   int           `env:"MSG_LIMIT_FILTER_DEPTH"`
+	LimitPage          int           `env:"MSG_LIMIT_PAGE"`
 }
 
 // LoadConfig reads the MSG_* variables. Its error is a *ConfigError that names
@@ -142,6 +154,13 @@ func (e *environment) config(v *problems) Config {
 		AccessKey:   e.AccessKey, SecondaryAccessKey: e.SecondaryAccessKey,
 		Endpoints: e.Endpoints, Hub: e.Hub, MaxPayload: e.MaxPayload,
 		ConnectTimeout: e.ConnectTimeout, DrainTimeout: e.DrainTimeout,
+		Limits: Limits{
+			HubName: e.LimitHubName, GroupName: e.LimitGroupName, EventName: e.LimitEventName,
+			MetadataName: e.LimitMetadataName, MetadataValue: e.LimitMetadataValue, Metadata: e.LimitMetadata,
+			MessageTTL:  e.LimitMessageTTL,
+			FilterBytes: e.LimitFilterBytes, FilterClauses: e.LimitFilterClauses, FilterDepth: e.LimitFilterDepth,
+			Page: e.LimitPage,
+		},
 	}
 	if e.EmbeddedDir != "" {
 		v.check("MSG_REDIS_HOST", e.RedisHost == "" && len(e.RedisAddrs) == 0, "excludes MSG_EMBEDDED_DIR")

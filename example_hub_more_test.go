@@ -167,7 +167,7 @@ func ExampleHub_GroupConnections() {
 	ann := server.connect(hub, "ann", gateway.WithGroups("lobby"))
 	defer ann.close()
 
-	page, err := hub.GroupConnections(context.Background(), "lobby", "", gateway.MaxGroupPage)
+	page, err := hub.GroupConnections(context.Background(), "lobby", "", gateway.DefaultLimits().Page)
 	must(err)
 	for _, c := range page {
 		fmt.Println(c.UserID, c.ConnectionID == ann.id)

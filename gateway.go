@@ -107,6 +107,7 @@ func New(ctx context.Context, cfg Config, opts ...Option) (*Client, error) {
 		Log: s.logger, Metrics: metrics, DefaultHub: cfg.Hub,
 		AccessKeys: b.accessKeys, Endpoints: cfg.Endpoints,
 		MaxPayload: cfg.MaxPayload, Closed: c.closed,
+		Limits: cfg.Limits.protocol(), Filter: cfg.Limits.filter(), Page: cfg.Limits.Page,
 	}
 	if c.replies, err = replies.Open(ctx, c.core); err != nil {
 		return nil, errors.Join(fmt.Errorf("gateway: new client: %s: %w", b.brokerName, err), b.close())

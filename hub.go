@@ -62,7 +62,7 @@ func (h *Hub) SendToAll(ctx context.Context, payload any, opts ...HubOption) err
 // SendToGroup sends to every connection in a group. An empty group is no
 // error. Options: Excluding, WithFilter, WithMessageTTL, WithMetadata.
 func (h *Hub) SendToGroup(ctx context.Context, group string, payload any, opts ...HubOption) error {
-	return h.send(ctx, "group", h.names().HubGroup(h.key, group), checkGroup(group), payload, opts, optExcluding, optFilter, optTTL, optMetadata)
+	return h.send(ctx, "group", h.names().HubGroup(h.key, group), h.checkGroup(group), payload, opts, optExcluding, optFilter, optTTL, optMetadata)
 }
 
 // SendToUser sends to every connection of a user. A user without any is no
@@ -112,13 +112,13 @@ func (h *Hub) prepare(ctx context.Context, bad error, opts []HubOption, allowed 
 	if err := h.client.usable(ctx); err != nil {
 		return nil, err
 	}
-	if !protocol.ValidHub(h.name) {
+	if !h.client.core.Limits.ValidHub(h.name) {
 		return nil, fmt.Errorf("%w: %q", ErrInvalidHub, h.name)
 	}
 	if bad != nil {
 		return nil, bad
 	}
-	return parseHubOptions(opts, allowed)
+	return h.parseOptions(opts, allowed)
 }
 
 // hubPayload is the payload of a hub message: unlike the wire contract, the
@@ -135,8 +135,8 @@ func (c *Client) hubPayload(payload any) (protocol.DataType, []byte, error) {
 	}
 }
 
-func checkGroup(group string) error {
-	if !utf8.ValidString(group) || !protocol.ValidGroup(group) {
+func (h *Hub) checkGroup(group string) error {
+	if !utf8.ValidString(group) || !h.client.core.Limits.ValidGroup(group) {
 		return ErrInvalidGroup
 	}
 	return nil

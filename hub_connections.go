@@ -28,7 +28,7 @@ func (h *Hub) ConnectionExists(ctx context.Context, connectionID string) (bool, 
 
 // GroupExists reports whether the group has at least one connection.
 func (h *Hub) GroupExists(ctx context.Context, group string) (bool, error) {
-	return h.exists(ctx, "group", h.names().HubGroup(h.key, group), checkGroup(group))
+	return h.exists(ctx, "group", h.names().HubGroup(h.key, group), h.checkGroup(group))
 }
 
 // UserExists reports whether the user has at least one connection in the hub.
@@ -88,7 +88,7 @@ func (h *Hub) CloseAllConnections(ctx context.Context, opts ...HubOption) error 
 // CloseGroupConnections closes every connection in a group. Options:
 // WithReason, Excluding.
 func (h *Hub) CloseGroupConnections(ctx context.Context, group string, opts ...HubOption) error {
-	return h.close(ctx, "group connections", h.names().HubGroup(h.key, group), checkGroup(group), opts, optReason, optExcluding)
+	return h.close(ctx, "group connections", h.names().HubGroup(h.key, group), h.checkGroup(group), opts, optReason, optExcluding)
 }
 
 // CloseUserConnections closes every connection of a user. Options: WithReason,
@@ -157,7 +157,7 @@ func (h *Hub) HasPermission(ctx context.Context, p Permission, connectionID, gro
 func (h *Hub) permissionCall(ctx context.Context, op control.Op, p Permission, connectionID, group string) ([]*control.Reply, error) {
 	bad := checkConnectionID(connectionID)
 	if group != "" {
-		bad = errors.Join(bad, checkGroup(group))
+		bad = errors.Join(bad, h.checkGroup(group))
 	}
 	parsed, ok := roles.ParsePermission(string(p))
 	if !ok {

@@ -48,7 +48,7 @@ func (h *Hub) AddConnectionsToGroups(ctx context.Context, groups []string, filte
 
 func (h *Hub) join(ctx context.Context, channel string, groups []string, filter string, opts []HubOption, bad error) (int, error) {
 	if bad == nil {
-		bad = checkGroups(groups)
+		bad = h.checkGroups(groups)
 	}
 	o, err := h.prepare(ctx, bad, append(slices.Clone(opts), WithFilter(filter)), []string{optExpiry, optFilter})
 	if err != nil {
@@ -64,7 +64,7 @@ func (h *Hub) join(ctx context.Context, channel string, groups []string, filter 
 // RemoveConnectionFromGroup takes a connection out of a group. One that is not
 // there is no error.
 func (h *Hub) RemoveConnectionFromGroup(ctx context.Context, group, connectionID string) error {
-	return h.leave(ctx, "connection from group", h.names().HubConnection(h.key, connectionID), []string{group}, "", checkConnectionID(connectionID), checkGroup(group))
+	return h.leave(ctx, "connection from group", h.names().HubConnection(h.key, connectionID), []string{group}, "", checkConnectionID(connectionID), h.checkGroup(group))
 }
 
 // RemoveConnectionFromAllGroups takes a connection out of all its groups.
@@ -74,7 +74,7 @@ func (h *Hub) RemoveConnectionFromAllGroups(ctx context.Context, connectionID st
 
 // RemoveUserFromGroup takes every connection of a user out of a group.
 func (h *Hub) RemoveUserFromGroup(ctx context.Context, group, userID string) error {
-	return h.leave(ctx, "user from group", h.names().HubUser(h.key, userID), []string{group}, "", checkHubUser(userID), checkGroup(group))
+	return h.leave(ctx, "user from group", h.names().HubUser(h.key, userID), []string{group}, "", checkHubUser(userID), h.checkGroup(group))
 }
 
 // RemoveUserFromAllGroups takes every connection of a user out of all groups.
@@ -85,7 +85,7 @@ func (h *Hub) RemoveUserFromAllGroups(ctx context.Context, userID string) error 
 // RemoveConnectionsFromGroups takes the connections that the filter chooses
 // out of each of the groups; an empty filter chooses every connection.
 func (h *Hub) RemoveConnectionsFromGroups(ctx context.Context, groups []string, filter string) error {
-	return h.leave(ctx, "connections from groups", h.names().HubAll(h.key), groups, filter, checkGroups(groups))
+	return h.leave(ctx, "connections from groups", h.names().HubAll(h.key), groups, filter, h.checkGroups(groups))
 }
 
 func (h *Hub) leave(ctx context.Context, what, channel string, groups []string, filter string, checks ...error) error {
@@ -103,12 +103,12 @@ func (h *Hub) leave(ctx context.Context, what, channel string, groups []string, 
 	return nil
 }
 
-func checkGroups(groups []string) error {
+func (h *Hub) checkGroups(groups []string) error {
 	if len(groups) == 0 {
 		return fmt.Errorf("%w: there is none", ErrInvalidGroup)
 	}
 	for _, group := range groups {
-		if err := checkGroup(group); err != nil {
+		if err := h.checkGroup(group); err != nil {
 			return err
 		}
 	}
@@ -122,17 +122,14 @@ type GroupConnection struct {
 	UserID string
 }
 
-// MaxGroupPage is the largest page of a group's connections.
-const MaxGroupPage = 200
-
 // ListConnectionsInGroup goes through the connections in a group, in order of
 // their ids, reading page after page; an error ends it. Connections that come
 // or go meanwhile may be there or not.
 func (h *Hub) ListConnectionsInGroup(ctx context.Context, group string) iter.Seq2[GroupConnection, error] {
 	return func(yield func(GroupConnection, error) bool) {
-		after := ""
+		after, size := "", h.client.core.Page
 		for {
-			page, err := h.GroupConnections(ctx, group, after, MaxGroupPage)
+			page, err := h.GroupConnections(ctx, group, after, size)
 			if err != nil {
 				yield(GroupConnection{}, err)
 				return
@@ -142,7 +139,7 @@ func (h *Hub) ListConnectionsInGroup(ctx context.Context, group string) iter.Seq
 					return
 				}
 			}
-			if len(page) < MaxGroupPage {
+			if len(page) < size {
 				return
 			}
 			after = page[len(page)-1].ConnectionID
@@ -151,12 +148,12 @@ func (h *Hub) ListConnectionsInGroup(ctx context.Context, group string) iter.Seq
 }
 
 // GroupConnections reads one page of a group's connections, in order of their
-// ids: up to limit (at most MaxGroupPage) whose ids come after the given one.
+// ids: up to limit (at most Limits.Page) whose ids come after the given one.
 // An unknown group is empty.
 func (h *Hub) GroupConnections(ctx context.Context, group, after string, limit int) ([]GroupConnection, error) {
-	bad := checkGroup(group)
-	if limit < 1 || limit > MaxGroupPage {
-		bad = cmp.Or(bad, fmt.Errorf("%w: limit %d is not between 1 and %d", ErrInvalidQuery, limit, MaxGroupPage))
+	bad := h.checkGroup(group)
+	if largest := h.client.core.Page; limit < 1 || limit > largest {
+		bad = cmp.Or(bad, fmt.Errorf("%w: limit %d is not between 1 and %d", ErrInvalidQuery, limit, largest))
 	}
 	_, err := h.prepare(ctx, bad, nil, nil)
 	var replies []*control.Reply

@@ -4,14 +4,15 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/message-gateway/gateway/internal/core"
 	"github.com/message-gateway/gateway/internal/odata"
-	"github.com/message-gateway/gateway/internal/protocol"
 )
 
 // HubOption changes one call on a Hub.
 type HubOption func(*hubOptions) error
 
 type hubOptions struct {
+	core     *core.Core // whose limits hold
 	excluded []string
 	filter   string
 	reason   string
@@ -31,9 +32,6 @@ const (
 	optMetadata  = "WithMetadata"
 )
 
-// MaxMessageTTL is the longest WithMessageTTL, as in Azure Web PubSub.
-const MaxMessageTTL = protocol.MaxTTLSeconds * time.Second
-
 // Excluding leaves these connections out.
 func Excluding(connectionIDs ...string) HubOption {
 	return hubOption(optExcluding, func(o *hubOptions) error {
@@ -48,7 +46,7 @@ func Excluding(connectionIDs ...string) HubOption {
 // Syntax: https://learn.microsoft.com/azure/azure-web-pubsub/reference-odata-filter
 func WithFilter(filter string) HubOption {
 	return hubOption(optFilter, func(o *hubOptions) error {
-		if _, err := odata.Parse(filter); err != nil {
+		if _, err := odata.Parse(filter, o.core.Filter); err != nil {
 			return fmt.Errorf("%w: %w", ErrInvalidFilter, err)
 		}
 		o.filter = filter
@@ -69,11 +67,12 @@ func WithReason(reason string) HubOption {
 }
 
 // WithMessageTTL drops a message that waits longer than this for a device
-// whose connection is broken to recover. Whole seconds count. 0 means no limit.
+// whose connection is broken to recover, in whole seconds up to
+// Limits.MessageTTL. 0 means no limit.
 func WithMessageTTL(ttl time.Duration) HubOption {
 	return hubOption(optTTL, func(o *hubOptions) error {
-		if ttl < 0 || ttl > MaxMessageTTL || ttl%time.Second != 0 {
-			return fmt.Errorf("%w: message TTL %v is not in whole seconds between 0 and %v", ErrInvalidTimeout, ttl, MaxMessageTTL)
+		if longest := time.Duration(o.core.Limits.TTLSeconds) * time.Second; ttl < 0 || ttl > longest || ttl%time.Second != 0 {
+			return fmt.Errorf("%w: message TTL %v is not in whole seconds between 0 and %v", ErrInvalidTimeout, ttl, longest)
 		}
 		o.ttl = ttl
 		return nil
@@ -89,12 +88,11 @@ func WithExpiry(d time.Duration) HubOption {
 	})
 }
 
-// WithMetadata sends names and values along with a message. The limits are
-// those of Azure Web PubSub: names of at most 256 bytes made of HTTP token
-// characters, ASCII values of at most 1024, 8 KiB in all.
+// WithMetadata sends names and values along with a message: names made of HTTP
+// token characters, ASCII values, both as large as Limits permits.
 func WithMetadata(metadata map[string]string) HubOption {
 	return hubOption(optMetadata, func(o *hubOptions) error {
-		if err := protocol.ValidateMetadata(metadata); err != nil {
+		if err := o.core.Limits.ValidateMetadata(metadata); err != nil {
 			return fmt.Errorf("%w: %w", ErrInvalidArgument, err)
 		}
 		o.metadata = metadata
@@ -109,8 +107,8 @@ func hubOption(name string, set func(*hubOptions) error) HubOption {
 	}
 }
 
-func parseHubOptions(opts []HubOption, allowed []string) (*hubOptions, error) {
-	o := &hubOptions{given: map[string]bool{}}
+func (h *Hub) parseOptions(opts []HubOption, allowed []string) (*hubOptions, error) {
+	o := &hubOptions{core: h.client.core, given: map[string]bool{}}
 	for _, opt := range opts {
 		if err := opt(o); err != nil {
 			return nil, err

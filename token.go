@@ -7,7 +7,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/message-gateway/gateway/internal/protocol"
 	"github.com/message-gateway/gateway/internal/token"
 )
 
@@ -95,7 +94,7 @@ func (c *Client) clientAccessToken(ctx context.Context, hub, userID string, opts
 	if !utf8.ValidString(userID) {
 		return ClientAccess{}, fmt.Errorf("%w: not valid UTF-8", ErrInvalidUserID)
 	}
-	if !protocol.ValidHub(hub) {
+	if !c.core.Limits.ValidHub(hub) {
 		return ClientAccess{}, fmt.Errorf("%w: %q", ErrInvalidHub, hub)
 	}
 	var o tokenOptions

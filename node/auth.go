@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/message-gateway/gateway/internal/protocol"
 	"github.com/message-gateway/gateway/internal/token"
 	"github.com/message-gateway/gateway/internal/ws"
 )
@@ -23,7 +22,7 @@ func (n *Node) authenticate(ctx context.Context, r *http.Request, t target, subp
 			return nil, refusal(err, http.StatusUnauthorized)
 		}
 	} else {
-		claims, err := token.Verify(accessToken(r), n.core.AccessKeys, token.Audience(t.hub, r.Host, t.prefix, n.core.Endpoints))
+		claims, err := token.Verify(accessToken(r), token.MaxLength, n.core.AccessKeys, token.Audience(t.hub, r.Host, t.prefix, n.core.Endpoints))
 		if err != nil {
 			return nil, &RefuseError{Status: http.StatusUnauthorized, Message: err.Error()}
 		}
@@ -42,7 +41,7 @@ func (n *Node) authenticate(ctx context.Context, r *http.Request, t target, subp
 		return nil, &RefuseError{Status: http.StatusBadRequest, Message: "too many groups"}
 	}
 	for _, group := range request.Groups {
-		if !protocol.ValidGroup(group) {
+		if !n.core.Limits.ValidGroup(group) {
 			return nil, &RefuseError{Status: http.StatusBadRequest, Message: "a group name is not valid"}
 		}
 	}

@@ -110,11 +110,11 @@ func (s *session) permission(call *control.Call, r *control.Reply) error {
 	case call.Op == control.OpGrant && call.Group == "":
 		s.perms.GrantAny(p)
 	case call.Op == control.OpGrant:
-		err = s.perms.Grant(p, call.Group)
+		err = s.perms.Grant(p, call.Group, s.node.opts.permissions())
 	case call.Group == "":
 		s.perms.RevokeAny(p)
 	default:
-		err = s.perms.Revoke(p, call.Group)
+		err = s.perms.Revoke(p, call.Group, s.node.opts.permissions())
 	}
 	if errors.Is(err, roles.ErrTooMany) {
 		r.Full, err = true, nil

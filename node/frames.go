@@ -39,7 +39,7 @@ func (s *session) HandleMessage(op ws.Opcode, payload []byte) {
 		return
 	}
 	var f protocol.Frame
-	if err := protocol.Decode(s.sub, payload, &f); err != nil {
+	if err := protocol.Decode(s.sub, payload, &f, &s.node.core.Limits); err != nil {
 		s.node.countRefused("frame")
 		s.closeWith(ws.CloseInvalidData, "Invalid frame: "+err.Error()+".")
 		return

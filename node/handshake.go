@@ -18,7 +18,7 @@ import (
 
 // handshake answers one request on the client path.
 func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
-	target, err := parseTarget(r.URL)
+	target, err := parseTarget(r.URL, &n.core.Limits)
 	if err != nil {
 		n.refuse(w, "bad_request", http.StatusBadRequest, err.Error())
 		return
@@ -68,7 +68,7 @@ func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
 	name = request.Subprotocol
 	sub, _ = protocol.ParseSubprotocol(name)
 	s := newSession(n, newConnectionID(), target.hub, name, sub, request.UserID)
-	s.perms, s.connectionState, s.simple = roles.Parse(request.Roles), request.State, target.simple
+	s.perms, s.connectionState, s.simple = roles.Parse(request.Roles, n.opts.permissions()), request.State, target.simple
 	groups := distinct(request.Groups)
 	if err := s.subscribe(ctx, groups); err != nil {
 		n.core.Log.Warn("device refused, its channels are not subscribed", "user_id", s.userID, "error", err)
@@ -140,7 +140,7 @@ var (
 
 // parseTarget reads the two forms of the client path; the names of query
 // parameters are matched without regard to case, as the emulator does.
-func parseTarget(u *url.URL) (target, error) {
+func parseTarget(u *url.URL, limits *protocol.Limits) (target, error) {
 	var t target
 	query := lowerQuery(u.Query())
 	path := u.EscapedPath()
@@ -155,18 +155,18 @@ func parseTarget(u *url.URL) (target, error) {
 	} else {
 		return t, errPath
 	}
-	if !protocol.ValidHub(t.hub) {
+	if !limits.ValidHub(t.hub) {
 		return t, errHub
 	}
 	t.connectionID, t.reconnectionToken = query.Get("awps_connection_id"), query.Get("awps_reconnection_token")
 	var err error
-	t.simple, err = parseSimpleMode(query)
+	t.simple, err = parseSimpleMode(query, limits)
 	return t, err
 }
 
 // parseSimpleMode checks the parameters also where the device offers a
 // subprotocol, with which they have no effect, as the emulator does.
-func parseSimpleMode(query url.Values) (simpleMode, error) {
+func parseSimpleMode(query url.Values, limits *protocol.Limits) (simpleMode, error) {
 	last := func(name string) (string, bool) {
 		values := query[name]
 		if len(values) == 0 {
@@ -180,7 +180,7 @@ func parseSimpleMode(query url.Values) (simpleMode, error) {
 	switch {
 	case mode == "" || strings.EqualFold(mode, "sendEvent"):
 		return simpleMode{}, nil
-	case !strings.EqualFold(mode, "sendToGroup") || !protocol.ValidGroup(group):
+	case !strings.EqualFold(mode, "sendToGroup") || !limits.ValidGroup(group):
 		return simpleMode{}, errMode
 	case hasNoEcho && !strings.EqualFold(noEcho, "true") && !strings.EqualFold(noEcho, "false"):
 		return simpleMode{}, errMode

@@ -384,7 +384,12 @@ func TestNewRefusesBadOptions(t *testing.T) {
 		"RecoveryWindow": {RecoveryWindow: -1}, "PingInterval": {PingInterval: -1}, "SweepInterval": {SweepInterval: -1},
 		"RetryInterval": {RetryInterval: -1}, "HandlerTimeout": {HandlerTimeout: -1}, "MaxFrame": {MaxFrame: -1},
 		"MaxQueue": {MaxQueue: -1}, "MaxQueueBytes": {MaxQueueBytes: -1}, "MaxConnections": {MaxConnections: -1},
-		"Retention": {Retention: -2},
+		"Retention": {Retention: -2}, "HandoverTimeout": {HandoverTimeout: -1}, "MaxGroups": {MaxGroups: -1}, "MaxStreams": {MaxStreams: -1},
+		"MaxAckIDs": {MaxAckIDs: -1}, "MaxPermissions": {MaxPermissions: -1}, "MaxPatterns": {MaxPatterns: -1},
+		"MaxPatternLength": {MaxPatternLength: -1}, "MaxPatternStars": {MaxPatternStars: -1},
+		"StreamIdle": {StreamIdle: -1}, "MaxStreamIdle": {MaxStreamIdle: -1}, "ReconnectionLifetime": {ReconnectionLifetime: -1},
+		"StreamIdle is longer than MaxStreamIdle, 24h0m0s": {StreamIdle: 25 * time.Hour},
+		"StreamIdle is longer than MaxStreamIdle, 1s":      {StreamIdle: 2 * time.Second, MaxStreamIdle: time.Second},
 	} {
 		_, err := node.New(w.client, opts)
 		require.ErrorIs(t, err, node.ErrInvalidOptions, name)

@@ -180,8 +180,9 @@ func newChooser(excluded []string, filter string) (*chooser, error) {
 		c.excluded[id] = struct{}{}
 	}
 	if filter != "" {
+		// Its sender has checked it within limits of its own.
 		var err error
-		if c.filter, err = odata.Parse(filter); err != nil {
+		if c.filter, err = odata.Parse(filter, odata.MaxLimits()); err != nil {
 			return nil, err
 		}
 	}

@@ -7,11 +7,14 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/message-gateway/gateway/internal/roles"
 	"github.com/message-gateway/gateway/rest"
 )
 
 // Options say how a node behaves. The zero value is a working node that checks
-// client access tokens. Zero means the default in every field.
+// client access tokens. Zero means the default in every field. What names,
+// metadata and filters may be is set in gateway.Config.Limits, for all
+// processes of an installation.
 type Options struct {
 	// Authenticator, if not nil, decides who connects, instead of client
 	// access tokens: for backends with sessions of their own. It runs before
@@ -83,6 +86,16 @@ type Options struct {
 	// MaxGroups bounds the groups of one connection. One more is refused with
 	// BadRequest, and a token with more with 400. Default: 10,000.
 	MaxGroups int
+	// MaxPermissions bounds the single groups that one connection has a right
+	// for, or is denied it, for each of the two kinds of rights. One more is
+	// gateway.ErrTooManyPermissions, 409 over REST; roles of a token beyond it
+	// are ignored. Default: 1000.
+	MaxPermissions int
+	// MaxPatterns bounds the roles with wildcards of one connection, of each
+	// kind, MaxPatternLength the characters of one, and MaxPatternStars its *
+	// (** has two). Roles beyond any of them are ignored. Default: 10, 1024 and
+	// 5.
+	MaxPatterns, MaxPatternLength, MaxPatternStars int
 	// MaxStreams bounds the open streams of one connection. One more is refused
 	// with BadRequest. Default: 100.
 	MaxStreams int
@@ -93,6 +106,15 @@ type Options struct {
 	// those whose states it watches. One more is refused with BadRequest.
 	// Default: 100.
 	MaxGroupStates int
+	// StreamIdle is how long a stream may be idle that names no time of its own;
+	// then it ends with IdleTimeout. MaxStreamIdle is the longest time that a
+	// stream may name; one with more is refused with BadRequest. Default: 5
+	// minutes and 24 hours.
+	StreamIdle, MaxStreamIdle time.Duration
+	// ReconnectionLifetime is how long a reconnection token is good for, while
+	// its connection lives; then recovery is refused with 1008. Each recovery
+	// gives the device a new one. Default: 7 days.
+	ReconnectionLifetime time.Duration
 	// MaxAckIDs is how many processed requests of one connection are
 	// remembered: one that the device repeats is not executed again, unless
 	// that many others came between. Default: 1000.
@@ -116,9 +138,17 @@ func (o Options) withDefaults() Options {
 	o.MaxQueue = or(o.MaxQueue, 1000)
 	o.MaxQueueBytes = or(o.MaxQueueBytes, 16<<20)
 	o.MaxGroups = or(o.MaxGroups, 10_000)
+	permissions := roles.DefaultLimits()
+	o.MaxPermissions = or(o.MaxPermissions, permissions.Literals)
+	o.MaxPatterns = or(o.MaxPatterns, permissions.Patterns)
+	o.MaxPatternLength = or(o.MaxPatternLength, permissions.PatternLength)
+	o.MaxPatternStars = or(o.MaxPatternStars, permissions.PatternStars)
 	o.MaxStreams = or(o.MaxStreams, 100)
 	o.MaxGroupState = or(o.MaxGroupState, 512)
 	o.MaxGroupStates = or(o.MaxGroupStates, 100)
+	o.MaxStreamIdle = or(o.MaxStreamIdle, 24*time.Hour)
+	o.StreamIdle = or(o.StreamIdle, min(5*time.Minute, o.MaxStreamIdle))
+	o.ReconnectionLifetime = or(o.ReconnectionLifetime, 7*24*time.Hour)
 	o.MaxAckIDs = or(o.MaxAckIDs, 1000)
 	o.HandlerTimeout = or(o.HandlerTimeout, 30*time.Second)
 	return o
@@ -139,6 +169,7 @@ func (o Options) validate() error {
 	for name, d := range map[string]time.Duration{
 		"HandoverTimeout": o.HandoverTimeout, "RecoveryWindow": o.RecoveryWindow, "PingInterval": o.PingInterval, "SweepInterval": o.SweepInterval,
 		"RetryInterval": o.RetryInterval, "HandlerTimeout": o.HandlerTimeout,
+		"StreamIdle": o.StreamIdle, "MaxStreamIdle": o.MaxStreamIdle, "ReconnectionLifetime": o.ReconnectionLifetime,
 	} {
 		if d < 0 {
 			return fmt.Errorf("%w: %s is negative", ErrInvalidOptions, name)
@@ -147,6 +178,7 @@ func (o Options) validate() error {
 	for name, n := range map[string]int{
 		"MaxFrame": o.MaxFrame, "MaxQueue": o.MaxQueue, "MaxQueueBytes": o.MaxQueueBytes, "MaxConnections": o.MaxConnections,
 		"MaxGroups": o.MaxGroups, "MaxStreams": o.MaxStreams, "MaxGroupState": o.MaxGroupState, "MaxGroupStates": o.MaxGroupStates, "MaxAckIDs": o.MaxAckIDs,
+		"MaxPermissions": o.MaxPermissions, "MaxPatterns": o.MaxPatterns, "MaxPatternLength": o.MaxPatternLength, "MaxPatternStars": o.MaxPatternStars,
 	} {
 		if n < 0 {
 			return fmt.Errorf("%w: %s is negative", ErrInvalidOptions, name)
@@ -155,10 +187,21 @@ func (o Options) validate() error {
 	if err := o.RateLimits.validate(); err != nil {
 		return err
 	}
+	if longest := o.withDefaults().MaxStreamIdle; o.StreamIdle > longest {
+		return fmt.Errorf("%w: StreamIdle is longer than MaxStreamIdle, %v", ErrInvalidOptions, longest)
+	}
 	if o.Retention < -1 {
 		return fmt.Errorf("%w: Retention is negative (only -1 means for good)", ErrInvalidOptions)
 	}
 	return nil
+}
+
+// permissions are the limits that roles and grants have.
+func (o *Options) permissions() roles.Limits {
+	return roles.Limits{
+		Literals: o.MaxPermissions, Patterns: o.MaxPatterns,
+		PatternLength: o.MaxPatternLength, PatternStars: o.MaxPatternStars,
+	}
 }
 
 // Identity is who a device is.

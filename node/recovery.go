@@ -16,17 +16,13 @@ import (
 	"github.com/message-gateway/gateway/internal/ws"
 )
 
-// reconnectionLifetime is how long a reconnection token is good for, if the
-// connection lives that long (specification, section 2.3).
-const reconnectionLifetime = 7 * 24 * time.Hour
-
 // takeoverTimeout bounds the move of a connection from another node: one that
 // does not answer has lost it.
 const takeoverTimeout = 3 * time.Second
 
 // reconnectionToken is an HMAC over the connection id and an expiry.
 func (n *Node) reconnectionToken(connectionID string) string {
-	expiry := binary.BigEndian.AppendUint64(nil, uint64(time.Now().Add(reconnectionLifetime).Unix()))
+	expiry := binary.BigEndian.AppendUint64(nil, uint64(time.Now().Add(n.opts.ReconnectionLifetime).Unix()))
 	return base64.RawURLEncoding.EncodeToString(append(expiry, reconnectionMAC(n.reconnectionKeys[0], connectionID, expiry)...))
 }
 

@@ -10,13 +10,6 @@ import (
 	"github.com/message-gateway/gateway/internal/protocol"
 )
 
-// Bounds of streams (specification, section 3.8; the longest
-// idle time is ours).
-const (
-	defaultStreamIdle = 5 * time.Minute
-	maxStreamIdle     = 24 * time.Hour
-)
-
 // Names of errors that end streams.
 const (
 	streamNotFound  = "StreamNotFound"
@@ -66,7 +59,7 @@ type movedStream struct {
 
 // startStream opens a stream; the device waits for the first streamAck.
 func (s *session) startStream(f *protocol.Frame) {
-	idle := defaultStreamIdle
+	idle := s.node.opts.StreamIdle
 	if f.StreamStart.HasIdleTimeout {
 		idle = time.Duration(f.StreamStart.IdleTimeoutMillis) * time.Millisecond
 	}
@@ -75,7 +68,7 @@ func (s *session) startStream(f *protocol.Frame) {
 		s.streamClosed(f.StreamID, ackForbidden, "the connection may not send to the group")
 	case f.StreamID == "":
 		s.streamClosed(f.StreamID, ackBadRequest, "streamId is missing")
-	case idle <= 0 || idle > maxStreamIdle:
+	case idle <= 0 || idle > s.node.opts.MaxStreamIdle:
 		s.streamClosed(f.StreamID, ackBadRequest, "idleTimeoutMs is out of bounds")
 	case !s.streams.open(s, &stream{id: f.StreamID, group: f.Group, noEcho: f.NoEcho, expected: 1, idle: idle}):
 		s.streamClosed(f.StreamID, ackBadRequest, "the stream is open already, or there are too many")

@@ -19,16 +19,17 @@ func FuzzParseTarget(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
+	limits := protocol.DefaultLimits()
 	f.Fuzz(func(t *testing.T, raw string) {
 		u, err := url.Parse(raw)
 		if err != nil {
 			return
 		}
-		got, err := parseTarget(u)
+		got, err := parseTarget(u, &limits)
 		if err != nil {
 			return
 		}
-		if !protocol.ValidHub(got.hub) {
+		if !limits.ValidHub(got.hub) {
 			t.Errorf("%q: hub %q", raw, got.hub)
 		}
 		if !strings.HasPrefix(u.EscapedPath(), got.prefix+"/client") {

@@ -15,7 +15,9 @@ func (c *call) authenticate() (base string, err error) {
 		Host: c.r.Host, Prefixes: c.prefixes(), Path: c.resource, Query: c.r.URL.RawQuery,
 		Endpoints: c.handler.opts.Endpoints,
 	}
-	_, err = token.Verify(bearer(c.r.Header), c.handler.core.AccessKeys, func(audience string) bool {
+	// The URL is in the token, with all of a long filter, in base64.
+	limit := token.MaxLength + 2*(len(c.resource)+len(c.r.URL.RawQuery))
+	_, err = token.Verify(bearer(c.r.Header), limit, c.handler.core.AccessKeys, func(audience string) bool {
 		found, ok := resource.Base(audience)
 		if ok {
 			base = found

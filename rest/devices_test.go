@@ -27,10 +27,10 @@ type service struct {
 
 func startService(t testing.TB) *service {
 	t.Helper()
-	client := openClient(t)
+	client := openClient(t, func(c *gateway.Config) { c.Limits.Page = 2 })
 	n, err := node.New(client, node.Options{})
 	require.NoError(t, err)
-	api, err := rest.New(client, rest.Options{MaxPage: 2})
+	api, err := rest.New(client, rest.Options{})
 	require.NoError(t, err)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if api.Serves(r) {

@@ -123,12 +123,12 @@ func TestNewRefuses(t *testing.T) {
 	_, err := rest.New(nil, rest.Options{})
 	require.Error(t, err)
 	for name, opts := range map[string]rest.Options{
-		"MaxBody": {MaxBody: -1}, "MaxPage": {MaxPage: -1}, "large MaxPage": {MaxPage: 201}, "MaxCalls": {MaxCalls: -1}, "Timeout": {Timeout: -1}, "ReadTimeout": {ReadTimeout: -1},
+		"MaxBody": {MaxBody: -1}, "MaxCalls": {MaxCalls: -1}, "Timeout": {Timeout: -1}, "ReadTimeout": {ReadTimeout: -1},
 		"scheme": {Endpoints: []string{"ws://a"}}, "host": {Endpoints: []string{"https:///a"}}, "query": {Endpoints: []string{"https://a?b"}}, "user": {Endpoints: []string{"https://u@a"}}, "no URL": {Endpoints: []string{"%"}},
 	} {
 		_, err := rest.New(client, opts)
 		require.ErrorIs(t, err, rest.ErrInvalidOptions, name)
 	}
-	_, err = rest.New(client, rest.Options{MaxPage: 200, Endpoints: []string{"https://a/b"}})
+	_, err = rest.New(client, rest.Options{Endpoints: []string{"https://a/b"}})
 	require.NoError(t, err)
 }

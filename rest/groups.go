@@ -9,7 +9,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/message-gateway/gateway"
-	"github.com/message-gateway/gateway/internal/protocol"
 )
 
 func (c *call) addConnectionToGroup() (answer, error) {
@@ -90,10 +89,10 @@ func (c *call) changeGroups(change func(ctx context.Context, groups []string, fi
 	if body = convert(body); !utf8.Valid(body) || json.Unmarshal(body, &request) != nil {
 		return answer{}, badRequest("", "The request body is not a valid groups request.")
 	}
-	if len(request.Groups) == 0 || slices.ContainsFunc(request.Groups, func(g string) bool { return !protocol.ValidGroup(g) }) {
+	if len(request.Groups) == 0 || slices.ContainsFunc(request.Groups, func(g string) bool { return !c.limits().ValidGroup(g) }) {
 		return answer{}, badRequest("groups", "A nonempty list of valid group names is required.")
 	}
-	if err := checkFilter(request.Filter); err != nil {
+	if err := c.checkFilter(request.Filter); err != nil {
 		return answer{}, err
 	}
 	return c.do(http.StatusOK, func(ctx context.Context) error { return change(ctx, request.Groups, request.Filter) })

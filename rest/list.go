@@ -30,7 +30,7 @@ type member struct {
 // list returns a page. Callers follow its link as it is and do not count, so
 // the link carries how many connections are still wanted.
 func (c *call) list() (answer, error) {
-	limit := c.handler.opts.MaxPage
+	limit := c.handler.core.Page
 	size, err := c.query.number("maxpagesize", 1, limit, limit)
 	if err != nil {
 		return answer{}, err
@@ -69,7 +69,7 @@ func (c *call) list() (answer, error) {
 
 // members reads a page and finds out whether there are more.
 func (c *call) members(ctx context.Context, after string, want int) (found []gateway.GroupConnection, more bool, err error) {
-	ask := min(want+1, gateway.MaxGroupPage)
+	ask := min(want+1, c.handler.core.Page)
 	found, err = c.hub.GroupConnections(ctx, c.group, after, ask)
 	if err != nil || len(found) < ask {
 		return found, false, err

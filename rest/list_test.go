@@ -132,7 +132,7 @@ func TestNextLinkIsWhereTheCallerCanGo(t *testing.T) {
 
 func TestBadPages(t *testing.T) {
 	t.Parallel()
-	h, hub := newFake(t, rest.Options{MaxPage: 100})
+	h, hub := newFake(t, rest.Options{}, func(c *gateway.Config) { c.Limits.Page = 100 })
 	hub.members = members(3)
 	list := hubPath + "/groups/g/connections?"
 	w := do(h, "GET", list+"maxpagesize=1", "")

@@ -1,6 +1,7 @@
 package rest_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -54,10 +55,15 @@ func newHandler(t testing.TB, opts rest.Options) *rest.Handler {
 }
 
 // newFake is a handler over a hub that notes what is called.
-func newFake(t testing.TB, opts rest.Options) (*rest.Handler, *fakeHub) {
+func newFake(t testing.TB, opts rest.Options, change ...func(*gateway.Config)) (*rest.Handler, *fakeHub) {
 	t.Helper()
-	fake := &fakeHub{}
-	h, err := rest.NewWithHubs(openClient(t), opts, func(name string) rest.Hub {
+	fake := &fakeHub{page: gateway.DefaultLimits().Page}
+	for _, f := range change {
+		var cfg gateway.Config
+		f(&cfg)
+		fake.page = cmp.Or(cfg.Limits.Page, fake.page)
+	}
+	h, err := rest.NewWithHubs(openClient(t, change...), opts, func(name string) rest.Hub {
 		fake.note("hub %q", name)
 		return fake
 	})
@@ -134,6 +140,7 @@ type fakeHub struct {
 	err     error
 	found   bool
 	members []gateway.GroupConnection
+	page    int // Limits.Page of the client
 	// entered, if not nil, gets a value per send, which then waits for its end.
 	entered chan struct{}
 }
@@ -256,7 +263,7 @@ func (f *fakeHub) RemoveConnectionsFromGroups(_ context.Context, groups []string
 
 func (f *fakeHub) GroupConnections(_ context.Context, group, after string, limit int) ([]gateway.GroupConnection, error) {
 	f.note("list %s after %q limit %d", group, after, limit)
-	if limit > gateway.MaxGroupPage {
+	if limit > f.page {
 		return nil, gateway.ErrInvalidQuery
 	}
 	var page []gateway.GroupConnection

@@ -9,29 +9,28 @@ import (
 	"unicode/utf8"
 
 	"github.com/message-gateway/gateway"
-	"github.com/message-gateway/gateway/internal/protocol"
 )
 
 func (c *call) sendToAll() (answer, error) {
-	return c.send(c.hub.SendToAll, excluded, filter, messageTTL)
+	return c.send(c.hub.SendToAll, excluded, c.filter, c.messageTTL)
 }
 
 func (c *call) sendToGroup() (answer, error) {
 	return c.send(func(ctx context.Context, payload any, opts ...gateway.HubOption) error {
 		return c.hub.SendToGroup(ctx, c.group, payload, opts...)
-	}, excluded, filter, messageTTL)
+	}, excluded, c.filter, c.messageTTL)
 }
 
 func (c *call) sendToUser() (answer, error) {
 	return c.send(func(ctx context.Context, payload any, opts ...gateway.HubOption) error {
 		return c.hub.SendToUser(ctx, c.user, payload, opts...)
-	}, filter, messageTTL)
+	}, c.filter, c.messageTTL)
 }
 
 func (c *call) sendToConnection() (answer, error) {
 	return c.send(func(ctx context.Context, payload any, opts ...gateway.HubOption) error {
 		return c.hub.SendToConnection(ctx, c.connection, payload, opts...)
-	}, messageTTL)
+	}, c.messageTTL)
 }
 
 // send sends the body with the options of the query. A target that is not
@@ -41,7 +40,7 @@ func (c *call) send(deliver func(ctx context.Context, payload any, opts ...gatew
 	if err != nil {
 		return answer{}, err
 	}
-	metadata, err := readMetadata(c.r.Header)
+	metadata, err := c.readMetadata()
 	if err != nil {
 		return answer{}, err
 	}
@@ -60,8 +59,8 @@ func (c *call) send(deliver func(ctx context.Context, payload any, opts ...gatew
 	return answer{status: http.StatusAccepted}, nil
 }
 
-func messageTTL(q query) (gateway.HubOption, error) {
-	seconds, err := q.number("messageTtlSeconds", 0, protocol.MaxTTLSeconds, 0)
+func (c *call) messageTTL(q query) (gateway.HubOption, error) {
+	seconds, err := q.number("messageTtlSeconds", 0, c.limits().TTLSeconds, 0)
 	if err != nil || seconds == 0 {
 		return nil, err
 	}
@@ -72,9 +71,9 @@ const metadataPrefix = "X-Webpubsub-Metadata-"
 
 // readMetadata takes the metadata from the headers. The last of several with
 // the same name counts.
-func readMetadata(header http.Header) (map[string]string, error) {
+func (c *call) readMetadata() (map[string]string, error) {
 	var metadata map[string]string
-	for name, values := range header {
+	for name, values := range c.r.Header {
 		if len(name) < len(metadataPrefix) || !strings.EqualFold(name[:len(metadataPrefix)], metadataPrefix) || len(values) == 0 {
 			continue
 		}
@@ -83,7 +82,7 @@ func readMetadata(header http.Header) (map[string]string, error) {
 		}
 		metadata[strings.ToLower(name[len(metadataPrefix):])] = strings.TrimSpace(values[len(values)-1])
 	}
-	if err := protocol.ValidateMetadata(metadata); err != nil {
+	if err := c.limits().ValidateMetadata(metadata); err != nil {
 		return nil, badRequest("metadata", "Invalid metadata: "+err.Error()+".")
 	}
 	return metadata, nil

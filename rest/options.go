@@ -7,12 +7,13 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/message-gateway/gateway"
 	"github.com/message-gateway/gateway/internal/core"
 )
 
 // Options say how a Handler behaves. The zero value is a working one. Zero
-// means the default in every field.
+// means the default in every field. What names, metadata, filters and pages of
+// lists may be is set in gateway.Config.Limits, for all processes of an
+// installation.
 type Options struct {
 	// MaxBody is the largest body of a request in bytes; a larger one is
 	// refused with 413. Messages are bound by Config.MaxPayload as well.
@@ -23,9 +24,6 @@ type Options struct {
 	// Tokens may be for any of them, and for the host that was asked for.
 	// Default: Config.Endpoints of the client.
 	Endpoints []string
-	// MaxPage is the largest page of a list, and the size of pages whose
-	// caller names none. Default: gateway.MaxGroupPage, 200.
-	MaxPage int
 	// MaxCalls bounds the calls that run at the same time, counted after their
 	// token was checked; more are refused with 429. Default: no bound.
 	MaxCalls int
@@ -47,7 +45,6 @@ var ErrInvalidOptions = errors.New("invalid options")
 
 func (o Options) withDefaults(c *core.Core) Options {
 	o.MaxBody = or(o.MaxBody, c.MaxPayload)
-	o.MaxPage = or(o.MaxPage, gateway.MaxGroupPage)
 	o.Timeout = or(o.Timeout, defaultTimeout)
 	o.ReadTimeout = or(o.ReadTimeout, defaultTimeout)
 	o.Logger = or(o.Logger, c.Log)
@@ -67,15 +64,12 @@ func or[T comparable](v, fallback T) T {
 
 func (o Options) validate() error {
 	for name, negative := range map[string]bool{
-		"MaxBody": o.MaxBody < 0, "MaxPage": o.MaxPage < 0, "MaxCalls": o.MaxCalls < 0,
+		"MaxBody": o.MaxBody < 0, "MaxCalls": o.MaxCalls < 0,
 		"Timeout": o.Timeout < 0, "ReadTimeout": o.ReadTimeout < 0,
 	} {
 		if negative {
 			return fmt.Errorf("%w: %s is negative", ErrInvalidOptions, name)
 		}
-	}
-	if o.MaxPage > gateway.MaxGroupPage {
-		return fmt.Errorf("%w: MaxPage is larger than %d", ErrInvalidOptions, gateway.MaxGroupPage)
 	}
 	for _, endpoint := range o.Endpoints {
 		u, err := url.Parse(endpoint)

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/message-gateway/gateway"
-	"github.com/message-gateway/gateway/internal/protocol"
 )
 
 func parsePermission(name string) (gateway.Permission, bool) {
@@ -23,7 +22,7 @@ func parsePermission(name string) (gateway.Permission, bool) {
 // empty name is refused: it is a mistake rather than the wish for all groups.
 func (c *call) permissionGroup() (string, error) {
 	group, given, err := c.query.one("targetName")
-	if err == nil && given && !protocol.ValidGroup(group) {
+	if err == nil && given && !c.limits().ValidGroup(group) {
 		err = badRequest("targetName", "Invalid group name.")
 	}
 	return group, err

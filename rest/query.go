@@ -125,19 +125,19 @@ func reason(q query) (gateway.HubOption, error) {
 	return gateway.WithReason(text), nil
 }
 
-func filter(q query) (gateway.HubOption, error) {
+func (c *call) filter(q query) (gateway.HubOption, error) {
 	text, _, err := q.one("filter")
 	if err != nil || text == "" {
 		return nil, err
 	}
-	if err := checkFilter(text); err != nil {
+	if err := c.checkFilter(text); err != nil {
 		return nil, err
 	}
 	return gateway.WithFilter(text), nil
 }
 
-func checkFilter(text string) error {
-	if _, err := odata.Parse(text); err != nil {
+func (c *call) checkFilter(text string) error {
+	if _, err := odata.Parse(text, c.handler.core.Filter); err != nil {
 		return badRequest("filter", err.Error())
 	}
 	return nil

@@ -34,6 +34,7 @@ import (
 
 	"github.com/message-gateway/gateway"
 	"github.com/message-gateway/gateway/internal/core"
+	"github.com/message-gateway/gateway/internal/protocol"
 )
 
 // Handler is an http.Handler that serves the REST data plane. All methods may
@@ -101,7 +102,7 @@ type call struct {
 
 func (c *call) serve() (answer, error) {
 	var err error
-	if c.target, c.route, err = findRoute(c.r.Method, escapedPath(c.r.URL)); err != nil {
+	if c.target, c.route, err = findRoute(c.r.Method, escapedPath(c.r.URL), c.limits()); err != nil {
 		return answer{}, err
 	}
 	if err := checkVersion(c.r.URL.RawQuery); err != nil {
@@ -125,6 +126,9 @@ func (c *call) serve() (answer, error) {
 	c.hub = c.handler.open(c.hubName)
 	return c.route.run(c)
 }
+
+// limits bound names and metadata.
+func (c *call) limits() *protocol.Limits { return &c.handler.core.Limits }
 
 // limited is the context of the one thing that the call does.
 func (c *call) limited() (context.Context, context.CancelFunc) {

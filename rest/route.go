@@ -12,7 +12,7 @@ import (
 )
 
 // maxPath bounds paths before anything is looked for in them. The longest
-// group that there can be takes 12 KiB with every byte escaped.
+// group that gateway.Limits permits takes 48 KiB with every byte escaped.
 const maxPath = 64 << 10
 
 // route is one operation.
@@ -89,7 +89,7 @@ func escapedPath(u *url.URL) string {
 
 // findRoute looks for the operation of an escaped path. A prefix may itself
 // hold /api/: the first place where a known path follows counts.
-func findRoute(method, path string) (target, *route, error) {
+func findRoute(method, path string, limits *protocol.Limits) (target, *route, error) {
 	if len(path) > maxPath {
 		return target{}, nil, errURITooLong
 	}
@@ -102,7 +102,7 @@ func findRoute(method, path string) (target, *route, error) {
 		switch {
 		case found != nil:
 			t := target{prefix: path[:start], resource: path[start:]}
-			return t, found, t.fill(found.parts, segments)
+			return t, found, t.fill(found.parts, segments, limits)
 		case len(allowed) > 0:
 			return target{}, nil, methodNotAllowed(allowed)
 		}
@@ -173,7 +173,7 @@ func samePart(part, segment string) bool {
 }
 
 // fill takes the values from the segments, and refuses those that cannot be.
-func (t *target) fill(parts, segments []string) error {
+func (t *target) fill(parts, segments []string, limits *protocol.Limits) error {
 	for i, part := range parts {
 		if part[0] != '{' {
 			continue
@@ -185,9 +185,9 @@ func (t *target) fill(parts, segments []string) error {
 		ok := true
 		switch name {
 		case "hub":
-			t.hubName, ok = value, protocol.ValidHub(value)
+			t.hubName, ok = value, limits.ValidHub(value)
 		case "group":
-			t.group, ok = value, protocol.ValidGroup(value)
+			t.group, ok = value, limits.ValidGroup(value)
 		case "user":
 			t.user = value
 		case "connection":

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/message-gateway/gateway"
-	"github.com/message-gateway/gateway/internal/protocol"
 )
 
 // generateToken makes a token of the kind that holders of the key can also
@@ -25,7 +24,7 @@ func (c *call) generateToken() (answer, error) {
 		return answer{}, err
 	}
 	groups := c.query["group"]
-	if slices.ContainsFunc(groups, func(g string) bool { return !protocol.ValidGroup(g) }) {
+	if slices.ContainsFunc(groups, func(g string) bool { return !c.limits().ValidGroup(g) }) {
 		return answer{}, badRequest("group", "Invalid group name.")
 	}
 	ctx, cancel := c.limited()

@@ -8,6 +8,8 @@ import (
 
 	"github.com/message-gateway/gateway/internal/broker"
 	"github.com/message-gateway/gateway/internal/bus"
+	"github.com/message-gateway/gateway/internal/odata"
+	"github.com/message-gateway/gateway/internal/protocol"
 	"github.com/message-gateway/gateway/internal/store"
 	"github.com/message-gateway/gateway/internal/telemetry"
 	"github.com/message-gateway/gateway/internal/wire"
@@ -33,6 +35,11 @@ type Core struct {
 	Endpoints []string
 	// MaxPayload is the largest payload in bytes.
 	MaxPayload int
+	// Limits bound names, metadata and times to live, Filter filters, and Page
+	// the pages of lists: the one source for the client, nodes and REST.
+	Limits protocol.Limits
+	Filter odata.Limits
+	Page   int
 	// Closed ends when the client closes.
 	Closed <-chan struct{}
 }

@@ -2,7 +2,7 @@
 // to them or changes their groups: the part of OData of section 5.5 of
 // azure-web-pubsub.md.
 //
-//	filter, err := odata.Parse("userId ne null and 'vip' in groups")
+//	filter, err := odata.Parse("userId ne null and 'vip' in groups", odata.DefaultLimits())
 //	filter.Match(&odata.Subject{UserID: "ann", Groups: groups})
 //
 // A filter is parsed and type-checked once and then cannot fail. It has these types:
@@ -16,14 +16,23 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of a filter. The depth and the clauses are those of section 5.5: at most
-// MaxClauses comparisons, and as many operands of and/or. The length is ours, enough for an in list
-// of a thousand ids.
-const (
-	MaxDepth   = 100
-	MaxClauses = 100
-	MaxLength  = 64 << 10 // bytes
-)
+// Limits bound a filter.
+type Limits struct {
+	// Length is in bytes.
+	Length int
+	// Clauses bounds the comparisons, and as well the operands of and/or.
+	Clauses int
+	// Depth bounds how deep parentheses, calls and not may be nested.
+	Depth int
+}
+
+// DefaultLimits are those of section 5.5; the length is ours, enough for an in list of
+// a thousand ids.
+func DefaultLimits() Limits { return Limits{Length: 64 << 10, Clauses: 100, Depth: 100} }
+
+// MaxLimits are the largest that there may be. Whoever reads a filter that was checked
+// within unknown limits takes these.
+func MaxLimits() Limits { return Limits{Length: 1 << 20, Clauses: 1000, Depth: 1000} }
 
 // Error says why a filter is not valid. Its text is for the caller of the API.
 type Error struct {
@@ -83,19 +92,19 @@ type Filter struct {
 	root   *node
 }
 
-// Parse reads and type-checks a filter. Its errors are *[Error]. An empty filter
+// Parse reads and type-checks a filter within limits. Its errors are *[Error]. An empty filter
 // chooses every connection, as an absent one does.
-func Parse(source string) (*Filter, error) {
+func Parse(source string, limits Limits) (*Filter, error) {
 	if strings.Trim(source, space) == "" {
 		return &Filter{source: source, root: &node{op: opLiteral, value: boolean(true)}}, nil
 	}
 	switch {
-	case len(source) > MaxLength:
-		return nil, &Error{source, "The filter is longer than " + strconv.Itoa(MaxLength) + " bytes."}
+	case len(source) > limits.Length:
+		return nil, &Error{source, "The filter is longer than " + strconv.Itoa(limits.Length) + " bytes."}
 	case !utf8.ValidString(source):
 		return nil, &Error{strings.ToValidUTF8(source, "\uFFFD"), "The filter is not valid UTF-8."}
 	}
-	p := parser{source: source}
+	p := parser{source: source, limits: limits}
 	root, err := p.filter()
 	if err != nil {
 		return nil, err

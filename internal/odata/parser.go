@@ -7,6 +7,7 @@ import "strconv"
 // from the left. It knows no types and no names of functions: see check.
 type parser struct {
 	source      string
+	limits      Limits
 	pos         int
 	next        lexeme
 	depth       int
@@ -39,8 +40,8 @@ func (p *parser) accept(mark string) error {
 
 // enter counts nested expressions; leave undoes it.
 func (p *parser) enter() error {
-	if p.depth++; p.depth > MaxDepth {
-		return p.fail("The filter is nested more than " + strconv.Itoa(MaxDepth) + " deep.")
+	if p.depth++; p.depth > p.limits.Depth {
+		return p.fail("The filter is nested more than " + strconv.Itoa(p.limits.Depth) + " deep.")
 	}
 	return nil
 }
@@ -51,7 +52,7 @@ func (p *parser) leave() { p.depth-- }
 // groups from the left.
 func (p *parser) count(operators *int, limit int) error {
 	if *operators++; *operators > limit {
-		return p.fail("The filter has more than " + strconv.Itoa(MaxClauses) + " clauses.")
+		return p.fail("The filter has more than " + strconv.Itoa(p.limits.Clauses) + " clauses.")
 	}
 	return nil
 }
@@ -72,16 +73,16 @@ func (p *parser) filter() (*node, error) {
 
 func (p *parser) or() (*node, error) {
 	isOr := func(o op) bool { return o == opOr }
-	return p.binary(p.and, isOr, &p.connectives, MaxClauses-1)
+	return p.binary(p.and, isOr, &p.connectives, p.limits.Clauses-1)
 }
 
 func (p *parser) and() (*node, error) {
 	isAnd := func(o op) bool { return o == opAnd }
-	return p.binary(p.comparison, isAnd, &p.connectives, MaxClauses-1)
+	return p.binary(p.comparison, isAnd, &p.connectives, p.limits.Clauses-1)
 }
 
 func (p *parser) comparison() (*node, error) {
-	return p.binary(p.in, op.comparison, &p.comparisons, MaxClauses)
+	return p.binary(p.in, op.comparison, &p.comparisons, p.limits.Clauses)
 }
 
 // binary reads operands with the operators of one level of precedence between them.
@@ -114,7 +115,7 @@ func (p *parser) in() (*node, error) {
 		return nil, err
 	}
 	for p.at(tokenName, "in") {
-		if err := p.count(&p.comparisons, MaxClauses); err != nil {
+		if err := p.count(&p.comparisons, p.limits.Clauses); err != nil {
 			return nil, err
 		}
 		if err := p.scan(); err != nil {
@@ -134,19 +135,13 @@ func (p *parser) in() (*node, error) {
 	return left, nil
 }
 
-// list reads the literals after in. The list may be empty, since a filter for a list
-// of users is often built by a program.
+// list reads the literals after in, of which there is at least one.
 func (p *parser) list() (*node, error) {
 	n := &node{op: opList, set: make(map[value]struct{})}
 	if err := p.accept("("); err != nil {
 		return nil, err
 	}
-	for !p.at(tokenPunctuation, ")") {
-		if len(n.args) > 0 {
-			if err := p.accept(","); err != nil {
-				return nil, err
-			}
-		}
+	for {
 		item, ok := p.literal()
 		if !ok {
 			return nil, p.unexpected()
@@ -156,8 +151,13 @@ func (p *parser) list() (*node, error) {
 		if err := p.scan(); err != nil {
 			return nil, err
 		}
+		if p.at(tokenPunctuation, ")") {
+			return n, p.scan()
+		}
+		if err := p.accept(","); err != nil {
+			return nil, err
+		}
 	}
-	return n, p.scan()
 }
 
 func (p *parser) unary() (*node, error) {

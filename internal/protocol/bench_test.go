@@ -30,7 +30,7 @@ func BenchmarkDecode(b *testing.B) {
 			b.SetBytes(int64(len(bc.in)))
 			var f Frame
 			for b.Loop() {
-				if err := Decode(bc.sub, bc.in, &f); err != nil {
+				if err := Decode(bc.sub, bc.in, &f, limits); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -10,13 +10,15 @@ import (
 // source holds the source text of each known property of a JSON frame; nil means
 // that it is absent.
 type source struct {
+	limits *Limits
+
 	typ, ackID, group, event, noEcho, ttlSeconds    []byte
 	dataType, data, metadata, stream                []byte
 	sequenceID, invocationID, target                []byte
 	streamID, streamSequenceID, err, success, state []byte
 }
 
-// DecodeJSON reads one JSON frame of a client into f, replacing what was there. Its
+// DecodeJSON reads one JSON frame of a client into f, within limits, replacing what was there. Its
 // errors are *[Error]. Data.Bytes may alias message.
 //
 // Property names are case-sensitive and unknown ones are ignored. Of a name that
@@ -27,7 +29,7 @@ type source struct {
 //
 // The frame must be valid UTF-8 throughout: JSON payloads are passed on byte for
 // byte, and a text message with anything else would make a receiver's WebSocket fail.
-func DecodeJSON(message []byte, f *Frame) error {
+func DecodeJSON(message []byte, f *Frame, l *Limits) error {
 	*f = Frame{}
 	if !utf8.Valid(message) {
 		return invalid("frame is not UTF-8")
@@ -39,7 +41,7 @@ func DecodeJSON(message []byte, f *Frame) error {
 	if !ok {
 		return invalid("frame is not a JSON object")
 	}
-	var src source
+	src := source{limits: l}
 	for {
 		name, value, ok := object.next()
 		if !ok {
@@ -148,7 +150,7 @@ func (f *Frame) groupJSON(src *source) (err error) {
 	if f.Group, err = requiredString(src.group, "group"); err != nil {
 		return err
 	}
-	return checkGroup(f.Group)
+	return src.limits.checkGroup(f.Group)
 }
 
 func (f *Frame) invocationJSON(src *source) (err error) {
@@ -173,11 +175,11 @@ func (f *Frame) sendToGroupJSON(src *source) (err error) {
 		return err
 	}
 	ttl, _, err := optionalUint64(src.ttlSeconds, "ttlSeconds")
-	if err != nil || ttl > MaxTTLSeconds {
-		return invalid("ttlSeconds is not an integer from 0 to 300")
+	if err != nil || ttl > uint64(src.limits.TTLSeconds) {
+		return src.limits.invalidTTL("ttlSeconds")
 	}
-	f.TTLSeconds = uint16(ttl)
-	if f.Metadata, err = metadataJSON(src.metadata); err != nil {
+	f.TTLSeconds = uint32(ttl)
+	if f.Metadata, err = src.limits.metadataJSON(src.metadata); err != nil {
 		return err
 	}
 	if src.stream == nil || isNull(src.stream) {
@@ -223,10 +225,10 @@ func (f *Frame) eventJSON(src *source, dataRequired bool) (err error) {
 	if f.Event, err = requiredString(src.event, "event"); err != nil {
 		return err
 	}
-	if err = checkEvent(f.Event); err != nil {
+	if err = src.limits.checkEvent(f.Event); err != nil {
 		return err
 	}
-	if f.Metadata, err = metadataJSON(src.metadata); err != nil {
+	if f.Metadata, err = src.limits.metadataJSON(src.metadata); err != nil {
 		return err
 	}
 	return f.dataJSON(src, dataRequired)

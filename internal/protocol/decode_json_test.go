@@ -64,7 +64,7 @@ func TestDecodeJSON(t *testing.T) {
 		{`{"type":"invokeResponse","invocationId":"1","success":false,"error":{"name":"n","message":"m"}}`, Frame{Type: InvokeResponse, InvocationID: "1", Error: &ErrorDetail{Name: "n", Message: "m"}}},
 	} {
 		got := Frame{Group: "stale", Error: &ErrorDetail{}}
-		require.NoError(t, Decode(JSONv1, []byte(tc.in), &got), tc.in)
+		require.NoError(t, Decode(JSONv1, []byte(tc.in), &got, limits), tc.in)
 		require.Equal(t, tc.want, got, tc.in)
 	}
 }
@@ -114,12 +114,12 @@ func TestDecodeJSONInvalid(t *testing.T) {
 		`{"type":"invokeResponse","invocationId":"1"}`, `{"type":"invokeResponse","invocationId":"1","success":null}`, `{"type":"invokeResponse","success":true}`,
 	} {
 		var f Frame
-		err := Decode(JSONReliableV1, []byte(in), &f)
+		err := Decode(JSONReliableV1, []byte(in), &f, limits)
 		var typed *Error
 		require.ErrorAs(t, err, &typed, "%.200s", in)
 		require.LessOrEqual(t, len(typed.Reason), 123, in)
 	}
-	require.Error(t, Decode(Simple, []byte(`{"type":"ping"}`), &Frame{}))
+	require.Error(t, Decode(Simple, []byte(`{"type":"ping"}`), &Frame{}, limits))
 }
 
 // Data.Bytes is the only thing that may alias the message, and Own ends that.
@@ -127,7 +127,7 @@ func TestDecodeJSONAliasing(t *testing.T) {
 	t.Parallel()
 	in := []byte(`{"type":"sendToGroup","group":"room","dataType":"text","data":"hello","metadata":{"k":"v"}}`)
 	var f Frame
-	require.NoError(t, DecodeJSON(in, &f))
+	require.NoError(t, DecodeJSON(in, &f, limits))
 	f.Own()
 	want := f
 	want.Data = f.Data.Clone()
@@ -144,10 +144,10 @@ func TestDecodeJSONDeepNesting(t *testing.T) {
 	t.Parallel()
 	deep := strings.Repeat("[", 9000) + strings.Repeat("]", 9000)
 	var f Frame
-	require.NoError(t, DecodeJSON([]byte(`{"type":"event","event":"e","data":`+deep+`}`), &f))
+	require.NoError(t, DecodeJSON([]byte(`{"type":"event","event":"e","data":`+deep+`}`), &f, limits))
 	require.Equal(t, deep, string(f.Data.Bytes))
 	deeper := strings.Repeat("[", 500_000)
-	require.Error(t, DecodeJSON([]byte(`{"type":"event","event":"e","data":`+deeper), &f))
+	require.Error(t, DecodeJSON([]byte(`{"type":"event","event":"e","data":`+deeper), &f, limits))
 }
 
 func TestDecodeJSONHotFramesDoNotAllocate(t *testing.T) {
@@ -155,7 +155,7 @@ func TestDecodeJSONHotFramesDoNotAllocate(t *testing.T) {
 	for _, in := range []string{`{"type":"ping"}`, `{"type":"sequenceAck","sequenceId":812}`} {
 		message := []byte(in)
 		require.Zero(t, testing.AllocsPerRun(100, func() {
-			if DecodeJSON(message, &f) != nil {
+			if DecodeJSON(message, &f, limits) != nil {
 				panic(in)
 			}
 		}), in)
@@ -195,7 +195,7 @@ func FuzzDecodeJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var frame Frame
-		err := DecodeJSON(in, &frame)
+		err := DecodeJSON(in, &frame, limits)
 		checkDecoded(t, &frame, err)
 		if err != nil {
 			return
@@ -222,12 +222,12 @@ func checkDecoded(t *testing.T, frame *Frame, err error) {
 	case 0:
 		t.Fatal("no type")
 	case JoinGroup, LeaveGroup, SendToGroup, SetGroupState, SubscribeGroupState, UnsubscribeGroupState:
-		require.True(t, ValidGroup(frame.Group))
+		require.True(t, limits.ValidGroup(frame.Group))
 	case Event, Invoke:
-		require.True(t, ValidEvent(frame.Event))
+		require.True(t, limits.ValidEvent(frame.Event))
 	}
 	if frame.Data.Type == JSON {
 		require.True(t, json.Valid(frame.Data.Bytes))
 	}
-	require.NoError(t, ValidateMetadata(frame.Metadata))
+	require.NoError(t, limits.ValidateMetadata(frame.Metadata))
 }

@@ -10,7 +10,7 @@ import (
 
 var unmarshal = proto.UnmarshalOptions{DiscardUnknown: true}
 
-// DecodeProtobuf reads one protobuf frame of a client into f, replacing what was
+// DecodeProtobuf reads one protobuf frame of a client into f, within limits, replacing what was
 // there. Its errors are *[Error]. The same rules hold as for JSON frames, with these
 // differences: JSON null is a payload here, since it cannot be mistaken for an absent
 // one; of a metadata key that occurs twice the last value counts, as in every protobuf
@@ -18,7 +18,7 @@ var unmarshal = proto.UnmarshalOptions{DiscardUnknown: true}
 //
 // JSON payloads are checked, because they are copied into the frames of JSON clients
 // as they are: unchecked they could add properties to them.
-func DecodeProtobuf(message []byte, f *Frame) error {
+func DecodeProtobuf(message []byte, f *Frame, l *Limits) error {
 	*f = Frame{}
 	var up pb.UpstreamMessage
 	if unmarshal.Unmarshal(message, &up) != nil {
@@ -35,31 +35,31 @@ func DecodeProtobuf(message []byte, f *Frame) error {
 	case *pb.UpstreamMessage_Event_:
 		f.Type = Event
 		f.ackID(m.Event.AckId)
-		return f.eventProtobuf(m.Event.GetEvent(), m.Event.GetData(), m.Event.GetMetadata(), m.Event.GetStream(), true)
+		return f.eventProtobuf(l, m.Event.GetEvent(), m.Event.GetData(), m.Event.GetMetadata(), m.Event.GetStream(), true)
 	case *pb.UpstreamMessage_SendToGroup_:
-		return f.sendToGroupProtobuf(m.SendToGroup)
+		return f.sendToGroupProtobuf(l, m.SendToGroup)
 	case *pb.UpstreamMessage_JoinGroup_:
-		return f.groupProtobuf(JoinGroup, m.JoinGroup.GetGroup(), m.JoinGroup.AckId)
+		return f.groupProtobuf(l, JoinGroup, m.JoinGroup.GetGroup(), m.JoinGroup.AckId)
 	case *pb.UpstreamMessage_LeaveGroup_:
-		return f.groupProtobuf(LeaveGroup, m.LeaveGroup.GetGroup(), m.LeaveGroup.AckId)
+		return f.groupProtobuf(l, LeaveGroup, m.LeaveGroup.GetGroup(), m.LeaveGroup.AckId)
 	case *pb.UpstreamMessage_SubscribeGroupState_:
-		return f.groupProtobuf(SubscribeGroupState, m.SubscribeGroupState.GetGroup(), m.SubscribeGroupState.AckId)
+		return f.groupProtobuf(l, SubscribeGroupState, m.SubscribeGroupState.GetGroup(), m.SubscribeGroupState.AckId)
 	case *pb.UpstreamMessage_UnsubscribeGroupState_:
-		return f.groupProtobuf(UnsubscribeGroupState, m.UnsubscribeGroupState.GetGroup(), m.UnsubscribeGroupState.AckId)
+		return f.groupProtobuf(l, UnsubscribeGroupState, m.UnsubscribeGroupState.GetGroup(), m.UnsubscribeGroupState.AckId)
 	case *pb.UpstreamMessage_SetGroupState_:
 		if state := m.SetGroupState.GetState(); state != nil {
 			if f.State = state.GetEntries(); f.State == nil {
 				f.State = map[string]string{}
 			}
 		}
-		return f.groupProtobuf(SetGroupState, m.SetGroupState.GetGroup(), m.SetGroupState.AckId)
+		return f.groupProtobuf(l, SetGroupState, m.SetGroupState.GetGroup(), m.SetGroupState.AckId)
 	case *pb.UpstreamMessage_InvokeEvent_:
 		f.Type = Invoke
 		f.InvocationID = m.InvokeEvent.GetInvocationId()
 		if err := checkInvocationID(f.InvocationID); err != nil {
 			return err
 		}
-		return f.eventProtobuf(m.InvokeEvent.GetEvent(), m.InvokeEvent.GetData(), m.InvokeEvent.GetMetadata(), m.InvokeEvent.GetStream(), false)
+		return f.eventProtobuf(l, m.InvokeEvent.GetEvent(), m.InvokeEvent.GetData(), m.InvokeEvent.GetMetadata(), m.InvokeEvent.GetStream(), false)
 	case *pb.UpstreamMessage_CancelInvocation_:
 		f.Type = CancelInvocation
 		f.InvocationID = m.CancelInvocation.GetInvocationId()
@@ -84,44 +84,44 @@ func (f *Frame) ackID(id *uint64) {
 	}
 }
 
-func (f *Frame) groupProtobuf(t FrameType, group string, ackID *uint64) error {
+func (f *Frame) groupProtobuf(l *Limits, t FrameType, group string, ackID *uint64) error {
 	f.Type, f.Group = t, group
 	f.ackID(ackID)
-	return checkGroup(group)
+	return l.checkGroup(group)
 }
 
-func (f *Frame) sendToGroupProtobuf(m *pb.UpstreamMessage_SendToGroup) error {
-	if err := f.groupProtobuf(SendToGroup, m.GetGroup(), m.AckId); err != nil {
+func (f *Frame) sendToGroupProtobuf(l *Limits, m *pb.UpstreamMessage_SendToGroup) error {
+	if err := f.groupProtobuf(l, SendToGroup, m.GetGroup(), m.AckId); err != nil {
 		return err
 	}
-	if m.GetTtlSeconds() > MaxTTLSeconds {
-		return invalid("ttl_seconds is not from 0 to 300")
+	if uint64(m.GetTtlSeconds()) > uint64(l.TTLSeconds) {
+		return l.invalidTTL("ttl_seconds")
 	}
 	f.NoEcho = m.GetNoEcho()
-	f.TTLSeconds = uint16(m.GetTtlSeconds())
-	if err := f.metadataProtobuf(m.GetMetadata()); err != nil {
+	f.TTLSeconds = m.GetTtlSeconds()
+	if err := f.metadataProtobuf(l, m.GetMetadata()); err != nil {
 		return err
 	}
 	return f.dataOrStream(m.GetData(), m.GetStream(), true)
 }
 
-func (f *Frame) eventProtobuf(event string, data *pb.MessageData, metadata map[string]string, stream *pb.UpstreamMessage_StreamStart, dataRequired bool) error {
+func (f *Frame) eventProtobuf(l *Limits, event string, data *pb.MessageData, metadata map[string]string, stream *pb.UpstreamMessage_StreamStart, dataRequired bool) error {
 	f.Event = event
-	if err := checkEvent(event); err != nil {
+	if err := l.checkEvent(event); err != nil {
 		return err
 	}
-	if err := f.metadataProtobuf(metadata); err != nil {
+	if err := f.metadataProtobuf(l, metadata); err != nil {
 		return err
 	}
 	return f.dataOrStream(data, stream, dataRequired)
 }
 
-func (f *Frame) metadataProtobuf(metadata map[string]string) error {
+func (f *Frame) metadataProtobuf(l *Limits, metadata map[string]string) error {
 	if len(metadata) == 0 {
 		return nil
 	}
 	f.Metadata = metadata
-	return ValidateMetadata(metadata)
+	return l.ValidateMetadata(metadata)
 }
 
 func (f *Frame) dataOrStream(data *pb.MessageData, stream *pb.UpstreamMessage_StreamStart, required bool) error {

@@ -51,7 +51,7 @@ func TestDecodeProtobufVectors(t *testing.T) {
 		"4A 03 98 06 01 98 06 01": {Type: Ping},
 	} {
 		got := Frame{Group: "stale"}
-		require.NoError(t, Decode(ProtobufReliableV1, unhex(t, in), &got), in)
+		require.NoError(t, Decode(ProtobufReliableV1, unhex(t, in), &got, limits), in)
 		require.Equal(t, want, got, in)
 	}
 }
@@ -115,7 +115,7 @@ func TestDecodeProtobuf(t *testing.T) {
 		wire, err := proto.Marshal(tc.in)
 		require.NoError(t, err)
 		var got Frame
-		require.NoError(t, Decode(ProtobufV1, wire, &got), "%v", tc.in)
+		require.NoError(t, Decode(ProtobufV1, wire, &got, limits), "%v", tc.in)
 		for i := range wire { // nothing aliases the message
 			wire[i] = 0
 		}
@@ -149,11 +149,11 @@ func TestDecodeProtobufInvalid(t *testing.T) {
 		wire, err := proto.Marshal(in)
 		require.NoError(t, err)
 		var typed *Error
-		require.ErrorAs(t, Decode(ProtobufV1, wire, &Frame{}), &typed, name)
+		require.ErrorAs(t, Decode(ProtobufV1, wire, &Frame{}, limits), &typed, name)
 	}
 	for _, wire := range []string{"\xff", "\x4a\x01", "\x32\x03\x0a\x01\xff"} {
 		var typed *Error
-		require.ErrorAs(t, Decode(ProtobufV1, []byte(wire), &Frame{}), &typed, "%x", wire)
+		require.ErrorAs(t, Decode(ProtobufV1, []byte(wire), &Frame{}, limits), &typed, "%x", wire)
 	}
 }
 
@@ -175,7 +175,7 @@ func FuzzDecodeProtobuf(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var frame Frame
-		err := DecodeProtobuf(in, &frame)
+		err := DecodeProtobuf(in, &frame, limits)
 		checkDecoded(t, &frame, err)
 		if err != nil {
 			return

@@ -132,7 +132,7 @@ type Frame struct {
 	NoEcho     bool
 	KeepAlive  bool
 	Success    bool
-	TTLSeconds uint16 // 0 to 300; 0 means that the message does not expire
+	TTLSeconds uint32 // 0 means that the message does not expire
 
 	Data     Data
 	Metadata map[string]string // nil when absent
@@ -175,18 +175,19 @@ func (e *Error) Error() string { return "protocol: " + e.Reason }
 
 func invalid(reason string) error { return &Error{Reason: reason} }
 
-// Decode reads one message of a client into f, replacing what was there. The only
+// Decode reads one message of a client into f, replacing what was there. What is
+// beyond the limits is an error. The only
 // errors are *[Error]. The frame's Data.Bytes may alias message; nothing else does.
 // The messages of a simple client are payloads and no frames: they are not for
 // Decode.
-func Decode(sub Subprotocol, message []byte, f *Frame) error {
+func Decode(sub Subprotocol, message []byte, f *Frame, l *Limits) error {
 	switch {
 	case sub == Simple:
 		*f = Frame{}
 		return invalid("a client without a subprotocol sends no frames")
 	case sub.Binary():
-		return DecodeProtobuf(message, f)
+		return DecodeProtobuf(message, f, l)
 	default:
-		return DecodeJSON(message, f)
+		return DecodeJSON(message, f, l)
 	}
 }

@@ -5,13 +5,13 @@ import "math"
 // The readers below turn the source text of one property into a Go value. They expect
 // what objectMembers expects: valid JSON in valid UTF-8. nil is an absent property.
 
-func metadataJSON(value []byte) (map[string]string, error) {
+func (l *Limits) metadataJSON(value []byte) (map[string]string, error) {
 	total := 0
 	return stringMap(value, "metadata", func(entries map[string]string, key, value string) error {
 		if _, twice := entries[key]; twice {
 			return invalid("metadata has a key twice")
 		}
-		return checkMetadataEntry(key, value, &total)
+		return l.checkMetadataEntry(key, value, &total)
 	})
 }
 

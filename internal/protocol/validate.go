@@ -1,27 +1,39 @@
 package protocol
 
 import (
+	"strconv"
 	"unicode"
 	"unicode/utf8"
 )
 
-// Limits of names and metadata (sections 1.2, 3.2 and 7).
+// Limits bound names, metadata and times to live (sections 1.2, 3.2 and 7).
+type Limits struct {
+	Hub, Group, Event int // characters of names
+	MetadataKey       int // bytes
+	MetadataValue     int // bytes
+	Metadata          int // bytes of all keys and values
+	TTLSeconds        int
+}
+
+// DefaultLimits are those of the specification.
+func DefaultLimits() Limits {
+	return Limits{
+		Hub: 128, Group: 1024, Event: 128,
+		MetadataKey: 256, MetadataValue: 1024, Metadata: 8 << 10,
+		TTLSeconds: 300,
+	}
+}
+
+// Bounds of ids that a client chooses; ours, the sources name none.
 const (
-	MaxGroupLength      = 1024 // characters
-	MaxEventLength      = 128
-	MaxHubLength        = 128
-	MaxTTLSeconds       = 300
-	MaxMetadataKey      = 256  // bytes
-	MaxMetadataValue    = 1024 // bytes
-	MaxMetadataTotal    = 8192 // bytes of all keys and values
-	MaxStreamIDLength   = 1024 // bytes; our bound, the sources name none
-	MaxInvocationLength = 1024 // bytes; our bound, the sources name none
+	maxStreamIDLength   = 1024 // bytes
+	maxInvocationLength = 1024 // bytes
 )
 
-// ValidGroup reports whether a group name has 1 to 1024 characters and is not only
+// ValidGroup reports whether a group name has a character, is not too long and not only
 // white space. Characters are counted as Unicode code points.
-func ValidGroup(name string) bool {
-	if name == "" || len(name) > MaxGroupLength && utf8.RuneCountInString(name) > MaxGroupLength {
+func (l *Limits) ValidGroup(name string) bool {
+	if name == "" || len(name) > l.Group && utf8.RuneCountInString(name) > l.Group {
 		return false
 	}
 	for _, r := range name {
@@ -33,15 +45,15 @@ func ValidGroup(name string) bool {
 }
 
 // ValidEvent reports whether name is a user event: a letter, then letters, digits
-// and "_.-", at most 128 characters.
-func ValidEvent(name string) bool {
-	return validName(name, MaxEventLength, "_.-")
+// and "_.-", and not too long.
+func (l *Limits) ValidEvent(name string) bool {
+	return validName(name, l.Event, "_.-")
 }
 
 // ValidHub reports whether name is a hub: a letter, then letters, digits and
-// "_`,.[]", at most 128 characters. Hubs are compared without regard to case.
-func ValidHub(name string) bool {
-	return validName(name, MaxHubLength, "_`,.[]")
+// "_`,.[]", and not too long. Hubs are compared without regard to case.
+func (l *Limits) ValidHub(name string) bool {
+	return validName(name, l.Hub, "_`,.[]")
 }
 
 func validName(name string, limit int, extra string) bool {
@@ -70,29 +82,33 @@ func contains(set string, c byte) bool {
 }
 
 // checkGroup is the error of ValidGroup.
-func checkGroup(name string) error {
-	if !ValidGroup(name) {
+func (l *Limits) checkGroup(name string) error {
+	if !l.ValidGroup(name) {
 		return invalid("invalid group name")
 	}
 	return nil
 }
 
-func checkEvent(name string) error {
-	if !ValidEvent(name) {
+func (l *Limits) checkEvent(name string) error {
+	if !l.ValidEvent(name) {
 		return invalid("invalid event name")
 	}
 	return nil
 }
 
+func (l *Limits) invalidTTL(property string) error {
+	return invalid(property + " is not an integer from 0 to " + strconv.Itoa(l.TTLSeconds))
+}
+
 func checkStreamID(id string) error {
-	if id == "" || len(id) > MaxStreamIDLength {
+	if id == "" || len(id) > maxStreamIDLength {
 		return invalid("invalid streamId")
 	}
 	return nil
 }
 
 func checkInvocationID(id string) error {
-	if id == "" || len(id) > MaxInvocationLength {
+	if id == "" || len(id) > maxInvocationLength {
 		return invalid("invalid invocationId")
 	}
 	return nil
@@ -101,7 +117,7 @@ func checkInvocationID(id string) error {
 // checkMetadataEntry checks one entry and adds its size to total. Metadata becomes
 // HTTP headers of upstream events (section 6.3): that is why keys are tokens, and
 // why we also refuse the control characters that no header value can carry.
-func checkMetadataEntry(key, value string, total *int) error {
+func (l *Limits) checkMetadataEntry(key, value string, total *int) error {
 	if key == "" {
 		return invalid("metadata key is empty")
 	}
@@ -115,13 +131,13 @@ func checkMetadataEntry(key, value string, total *int) error {
 			return invalid("metadata value contains an invalid character")
 		}
 	}
-	if len(key) > MaxMetadataKey {
+	if len(key) > l.MetadataKey {
 		return invalid("metadata key is too long")
 	}
-	if len(value) > MaxMetadataValue {
+	if len(value) > l.MetadataValue {
 		return invalid("metadata value is too long")
 	}
-	if *total += len(key) + len(value); *total > MaxMetadataTotal {
+	if *total += len(key) + len(value); *total > l.Metadata {
 		return invalid("metadata is too large")
 	}
 	return nil
@@ -129,10 +145,10 @@ func checkMetadataEntry(key, value string, total *int) error {
 
 // ValidateMetadata checks metadata that did not come from a frame, such as the
 // headers of a REST call. Its errors are *[Error].
-func ValidateMetadata(metadata map[string]string) error {
+func (l *Limits) ValidateMetadata(metadata map[string]string) error {
 	total := 0
 	for key, value := range metadata {
-		if err := checkMetadataEntry(key, value, &total); err != nil {
+		if err := l.checkMetadataEntry(key, value, &total); err != nil {
 			return err
 		}
 	}

@@ -54,7 +54,7 @@ func (s *Set) UnmarshalJSON(b []byte) error {
 		}
 		out.rules[p] = rules{any: r.Any, literals: r.Literals}
 		for _, source := range r.Patterns {
-			pattern, err := ParsePattern(source)
+			pattern, _, err := ParsePattern(source)
 			if err != nil {
 				return fmt.Errorf("%w: %q", err, source)
 			}

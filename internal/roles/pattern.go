@@ -1,21 +1,11 @@
 package roles
 
-import (
-	"errors"
-	"unicode/utf8"
-)
-
-// Limits of a pattern (section 2.4).
-const (
-	MaxPatternLength = 1024 // characters
-	MaxPatternStars  = 5    // * characters; ** has two
-)
+import "errors"
 
 // Errors of [ParsePattern].
 var (
-	ErrPatternLength = errors.New("roles: pattern is empty or too long")
+	ErrPatternEmpty  = errors.New("roles: pattern is empty")
 	ErrPatternEscape = errors.New(`roles: pattern has a \ that is not before \, * or ?`)
-	ErrPatternStars  = errors.New("roles: pattern has too many *")
 )
 
 // Pattern is a wildcard pattern for group names: ? is one character except the dot,
@@ -35,13 +25,13 @@ const (
 	many
 )
 
-// ParsePattern reads a pattern.
-func ParsePattern(source string) (Pattern, error) {
-	if source == "" || utf8.RuneCountInString(source) > MaxPatternLength {
-		return Pattern{}, ErrPatternLength
+// ParsePattern reads a pattern, and counts its * characters; ** has two.
+func ParsePattern(source string) (p Pattern, stars int, err error) {
+	if source == "" {
+		return Pattern{}, 0, ErrPatternEmpty
 	}
-	p := Pattern{source: source}
-	runes, stars := []rune(source), 0
+	p.source = source
+	runes := []rune(source)
 	for i := 0; i < len(runes); i++ {
 		t := token(runes[i])
 		switch t {
@@ -50,7 +40,7 @@ func ParsePattern(source string) (Pattern, error) {
 		case '\\':
 			i++
 			if i == len(runes) || runes[i] != '\\' && runes[i] != '*' && runes[i] != '?' {
-				return Pattern{}, ErrPatternEscape
+				return Pattern{}, 0, ErrPatternEscape
 			}
 			t = token(runes[i])
 		case '*':
@@ -63,10 +53,7 @@ func ParsePattern(source string) (Pattern, error) {
 		}
 		p.tokens = append(p.tokens, t)
 	}
-	if stars > MaxPatternStars {
-		return Pattern{}, ErrPatternStars
-	}
-	return p, nil
+	return p, stars, nil
 }
 
 // String is the pattern as it was written.

@@ -13,16 +13,25 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
-// Limits for one connection and permission (sections 2.4 and 7).
-const (
-	MaxLiterals = 1000
-	MaxPatterns = 10
-)
+// Limits bound what one connection has for each permission.
+type Limits struct {
+	// Literals are the grants and denials of single groups.
+	Literals int
+	// Patterns is how many of them there may be, PatternLength how long one may
+	// be, in characters, and PatternStars how many * it may have; ** has two.
+	Patterns, PatternLength, PatternStars int
+}
 
-// ErrTooMany is returned when a connection already has MaxLiterals grants and
-// denials of single groups for a permission. Over REST it is a 409.
+// DefaultLimits are those of sections 2.4 and 7.
+func DefaultLimits() Limits {
+	return Limits{Literals: 1000, Patterns: 10, PatternLength: 1024, PatternStars: 5}
+}
+
+// ErrTooMany is returned when a connection already has as many grants and
+// denials of single groups for a permission as it may have. Over REST it is a 409.
 var ErrTooMany = errors.New("roles: too many permissions for single groups")
 
 // Permission is what a role permits.
@@ -75,7 +84,7 @@ type rules struct {
 // Parse reads the roles of a token or a connect handler. Roles it does not know,
 // invalid patterns, and what exceeds the limits are ignored: they must not fail a
 // connection.
-func Parse(roles []string) Set {
+func Parse(roles []string, l Limits) Set {
 	var s Set
 	var literals [permissions][]string
 	for _, role := range roles {
@@ -97,7 +106,7 @@ func Parse(roles []string) Set {
 			if rest == "" {
 				s.rules[p].any = true
 			} else if source, ok := strings.CutPrefix(rest, patterns); ok {
-				if group, ok := s.rules[p].addPattern(source); ok {
+				if group, ok := s.rules[p].addPattern(source, l); ok {
 					literals[p] = append(literals[p], group)
 				}
 			} else if group, ok := strings.CutPrefix(rest, "."); ok && group != "" {
@@ -106,16 +115,16 @@ func Parse(roles []string) Set {
 		}
 	}
 	for p := range permissions {
-		s.rules[p].addLiterals(literals[p])
+		s.rules[p].addLiterals(literals[p], l.Literals)
 	}
 	return s
 }
 
 // addPattern adds a pattern of a role. One without wildcards is handed back as the
 // literal that it is.
-func (r *rules) addPattern(source string) (literal string, ok bool) {
-	pattern, err := ParsePattern(source)
-	if err != nil {
+func (r *rules) addPattern(source string, l Limits) (literal string, ok bool) {
+	pattern, stars, err := ParsePattern(source)
+	if err != nil || utf8.RuneCountInString(source) > l.PatternLength || stars > l.PatternStars {
 		return "", false
 	}
 	if literal, ok := pattern.Literal(); ok {
@@ -125,14 +134,14 @@ func (r *rules) addPattern(source string) (literal string, ok bool) {
 	switch {
 	case pattern.all():
 		r.any = true
-	case !known && len(r.patterns) < MaxPatterns:
+	case !known && len(r.patterns) < l.Patterns:
 		r.patterns = append(r.patterns, pattern)
 	}
 	return "", false
 }
 
 // addLiterals grants single groups, except those that a broader role covers.
-func (r *rules) addLiterals(groups []string) {
+func (r *rules) addLiterals(groups []string, limit int) {
 	for _, group := range groups {
 		if r.broad(group) {
 			continue
@@ -140,7 +149,7 @@ func (r *rules) addLiterals(groups []string) {
 		if r.literals == nil {
 			r.literals = make(map[string]bool)
 		}
-		if len(r.literals) < MaxLiterals {
+		if len(r.literals) < limit {
 			r.literals[group] = true
 		}
 	}
@@ -186,12 +195,16 @@ func (r *rules) broad(group string) bool {
 
 // Grant gives a permission for one group; wildcards in its name have no meaning.
 // The only error is [ErrTooMany], and then nothing has changed.
-func (s *Set) Grant(p Permission, group string) error { return s.rules[p].set(group, true) }
+func (s *Set) Grant(p Permission, group string, l Limits) error {
+	return s.rules[p].set(group, true, l.Literals)
+}
 
 // Revoke takes a permission for one group, even where a broader role gives it. It
 // does not remove the connection from the group. The only error is [ErrTooMany], and
 // then nothing has changed.
-func (s *Set) Revoke(p Permission, group string) error { return s.rules[p].set(group, false) }
+func (s *Set) Revoke(p Permission, group string, l Limits) error {
+	return s.rules[p].set(group, false, l.Literals)
+}
 
 // GrantAny gives a permission for all groups and forgets earlier denials.
 func (s *Set) GrantAny(p Permission) { s.rules[p] = rules{any: true} }
@@ -201,13 +214,13 @@ func (s *Set) RevokeAny(p Permission) { s.rules[p] = rules{} }
 
 // set decides about one group. A literal is kept only where the broad rules decide
 // otherwise, so that granting and revoking in turns does not use up the limit.
-func (r *rules) set(group string, allowed bool) error {
+func (r *rules) set(group string, allowed bool, limit int) error {
 	current, exists := r.literals[group]
 	needed := r.broad(group) != allowed
 	switch {
 	case exists == needed && (!exists || current == allowed):
 		return nil
-	case needed && !exists && len(r.literals) >= MaxLiterals:
+	case needed && !exists && len(r.literals) >= limit:
 		return ErrTooMany
 	}
 	literals := maps.Clone(r.literals)

@@ -41,7 +41,7 @@ func TestParse(t *testing.T) {
 			notJoin: []string{"", "g"}, notSend: []string{"", "g", "a"},
 		},
 	} {
-		s := Parse(tc.roles)
+		s := Parse(tc.roles, limits)
 		for _, g := range tc.join {
 			require.True(t, s.CanJoin(g), "%q join %q", tc.roles, g)
 		}
@@ -75,7 +75,7 @@ func TestParseStates(t *testing.T) {
 		{[]string{`webpubsub.setGroupState.a\*`, "webpubsub.getGroupState.a?*"}, "a*", "a*"},
 		{[]string{"webpubsub.setGroupStates.**", "webpubsub.setGroupState.", "webpubsub.SetGroupState", "setGroupState"}, "", ""},
 	} {
-		s := Parse(tc.roles)
+		s := Parse(tc.roles, limits)
 		var set, get []string
 		for _, g := range []string{"g", "a.b", "a.b.c", "a*"} {
 			if s.CanSetState(g) {
@@ -95,48 +95,78 @@ func TestParseStates(t *testing.T) {
 		require.Equal(t, s, moved)
 	}
 }
+var limits = DefaultLimits()
 
 func TestParseLimits(t *testing.T) {
 	t.Parallel()
 	var roles []string
-	for i := range MaxLiterals + 5 {
+	for i := range limits.Literals + 5 {
 		roles = append(roles, fmt.Sprintf("webpubsub.sendToGroup.g%d", i))
 	}
-	for i := range MaxPatterns + 1 {
+	for i := range limits.Patterns + 1 {
 		roles = append(roles, fmt.Sprintf("webpubsub.sendToGroups.p%c*", 'a'+i), fmt.Sprintf("webpubsub.sendToGroups.p%c*", 'a'+i))
 	}
-	s := Parse(roles)
+	s := Parse(roles, limits)
 	require.True(t, s.CanSend("g999"))
 	require.False(t, s.CanSend("g1000"))
 	require.True(t, s.CanSend("pj1"))
 	require.False(t, s.CanSend("pk1"))
-	require.ErrorIs(t, s.Grant(SendToGroup, "more"), ErrTooMany)
-	require.NoError(t, s.Grant(SendToGroup, "g1"), "already granted")
-	require.NoError(t, s.Grant(SendToGroup, "pa1"), "covered by a pattern")
-	require.NoError(t, s.Revoke(SendToGroup, "g1"))
-	require.NoError(t, s.Grant(SendToGroup, "more"))
-	require.ErrorIs(t, s.Revoke(SendToGroup, "pa1"), ErrTooMany)
+	require.ErrorIs(t, s.Grant(SendToGroup, "more", limits), ErrTooMany)
+	require.NoError(t, s.Grant(SendToGroup, "g1", limits), "already granted")
+	require.NoError(t, s.Grant(SendToGroup, "pa1", limits), "covered by a pattern")
+	require.NoError(t, s.Revoke(SendToGroup, "g1", limits))
+	require.NoError(t, s.Grant(SendToGroup, "more", limits))
+	require.ErrorIs(t, s.Revoke(SendToGroup, "pa1", limits), ErrTooMany)
 	require.True(t, s.CanSend("pa1"))
+}
+
+// TestOtherLimits goes to each limit and one beyond it.
+func TestOtherLimits(t *testing.T) {
+	t.Parallel()
+	small := Limits{Literals: 2, Patterns: 1, PatternLength: 4, PatternStars: 2}
+	literals := []string{"webpubsub.sendToGroup.a", "webpubsub.sendToGroup.b", "webpubsub.sendToGroup.c"}
+	s := Parse(literals, small)
+	require.True(t, s.CanSend("b"))
+	require.False(t, s.CanSend("c"))
+	require.ErrorIs(t, s.Grant(SendToGroup, "c", small), ErrTooMany)
+	require.NoError(t, s.Grant(JoinLeaveGroup, "a", small), "each kind has its own")
+	require.NoError(t, s.Grant(SendToGroup, "c", Limits{Literals: 3}))
+	for pattern, group := range map[string]string{
+		"äää*": "äää", "**xx": "..xx", `\**a`: "*a", `a\**`: "a*b",
+		"ääää*": "", "***a": "", "*.*.*": "",
+	} {
+		s := Parse([]string{"webpubsub.sendToGroups." + pattern, "webpubsub.sendToGroups.?"}, small)
+		require.Equal(t, group != "", group != "" && s.CanSend(group), pattern)
+		require.Equal(t, group == "", s.CanSend("1"), "%s leaves room for another", pattern)
+	}
+	// What an installation permits must survive a move to a node that permits less.
+	wide := Limits{Literals: 1, Patterns: 20, PatternLength: 2000, PatternStars: 9}
+	s = Parse([]string{"webpubsub.sendToGroups." + strings.Repeat("x", 1100) + "*.*.*.*.*.*.*"}, wide)
+	moved, err := json.Marshal(s)
+	require.NoError(t, err)
+	var back Set
+	require.NoError(t, json.Unmarshal(moved, &back))
+	require.True(t, back.CanSend(strings.Repeat("x", 1100)+"......"))
 }
 
 func TestGrantAndRevoke(t *testing.T) {
 	t.Parallel()
-	s := Parse([]string{"webpubsub.joinLeaveGroup", "webpubsub.sendToGroups.a.*"})
+	s := Parse([]string{"webpubsub.joinLeaveGroup", "webpubsub.sendToGroups.a.*"}, limits)
 
-	require.NoError(t, s.Revoke(JoinLeaveGroup, "g"))
+	require.NoError(t, s.Revoke(JoinLeaveGroup, "g", limits))
 	require.False(t, s.CanJoin("g"), "a denial beats the broad role")
 	require.True(t, s.CanJoin("h"))
 	require.True(t, s.CheckAny(JoinLeaveGroup))
-	require.NoError(t, s.Grant(JoinLeaveGroup, "g"))
+	require.NoError(t, s.Grant(JoinLeaveGroup, "g", limits))
 	require.True(t, s.CanJoin("g"))
 
-	require.NoError(t, s.Revoke(SendToGroup, "a.b"))
+	require.NoError(t, s.Revoke(SendToGroup, "a.b", limits))
 	require.False(t, s.CanSend("a.b"), "a denial beats the pattern")
 	require.True(t, s.CanSend("a.c"))
-	require.NoError(t, s.Grant(SendToGroup, "x*"))
+	require.NoError(t, s.Grant(SendToGroup, "x*", limits))
 	require.True(t, s.CanSend("x*"))
 	require.False(t, s.CanSend("xy"), "wildcards of a grant have no meaning")
-	require.NoError(t, s.Revoke(SendToGroup, "nobody gave it"))
+	require.NoError(t, s.Revoke(SendToGroup, "nobody gave it", limits))
 
 	s.GrantAny(SendToGroup)
 	require.True(t, s.CanSend("a.b"))
@@ -166,12 +196,12 @@ func TestJSON(t *testing.T) {
 	require.NoError(t, err)
 	require.JSONEq(t, `{}`, string(b))
 
-	s := Parse([]string{"webpubsub.joinLeaveGroup", "webpubsub.sendToGroup.g", `webpubsub.sendToGroups.a.\**`})
-	require.NoError(t, s.Revoke(JoinLeaveGroup, "h"))
+	s := Parse([]string{"webpubsub.joinLeaveGroup", "webpubsub.sendToGroup.g", `webpubsub.sendToGroups.a.\**`}, limits)
+	require.NoError(t, s.Revoke(JoinLeaveGroup, "h", limits))
 	b, err = json.Marshal(s)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"joinLeaveGroup":{"any":true,"groups":{"h":false}},"sendToGroup":{"groups":{"g":true},"patterns":["a.\\**"]}}`, string(b))
-	back := Parse([]string{"webpubsub.sendToGroup"})
+	back := Parse([]string{"webpubsub.sendToGroup"}, limits)
 	require.NoError(t, json.Unmarshal(b, &back))
 	require.Equal(t, s, back)
 
@@ -189,7 +219,7 @@ func TestSetModel(t *testing.T) {
 		"webpubsub.sendToGroup", "webpubsub.sendToGroup.a", "webpubsub.sendToGroup.a.b", "webpubsub.sendToGroups.a.*", "webpubsub.sendToGroups.?", "webpubsub.sendToGroups.**",
 	}))
 	rapid.Check(t, func(t *rapid.T) {
-		s := Parse(roles.Draw(t, "roles"))
+		s := Parse(roles.Draw(t, "roles"), limits)
 		want := map[string]bool{}
 		for _, g := range groups {
 			want[g] = s.CanSend(g)
@@ -199,10 +229,10 @@ func TestSetModel(t *testing.T) {
 			group := rapid.SampledFrom(groups).Draw(t, "group")
 			switch rapid.IntRange(0, 5).Draw(t, "operation") {
 			case 0, 1:
-				require.NoError(t, s.Grant(SendToGroup, group))
+				require.NoError(t, s.Grant(SendToGroup, group, limits))
 				want[group] = true
 			case 2, 3:
-				require.NoError(t, s.Revoke(SendToGroup, group))
+				require.NoError(t, s.Revoke(SendToGroup, group, limits))
 				want[group] = false
 			case 4:
 				s.GrantAny(SendToGroup)

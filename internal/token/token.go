@@ -17,8 +17,8 @@ import (
 // leeway is the clock skew allowed on exp and nbf.
 const leeway = 5 * time.Minute
 
-// maxLength bounds tokens before anything is parsed.
-const maxLength = 64 << 10
+// MaxLength bounds the tokens of devices before anything is parsed.
+const MaxLength = 64 << 10
 
 // Errors that say why a token is refused, without showing it.
 var (
@@ -65,14 +65,14 @@ func Sign(key string, c Claims) (string, error) {
 }
 
 // Verify checks signature and times with any of the keys, and that accept
-// takes one of the audiences. The error is one of the package's, and never
-// holds the token.
-func Verify(raw string, keys []string, accept func(audience string) bool) (Claims, error) {
+// takes one of the audiences. It looks at no token longer than limit bytes. The
+// error is one of the package's, and never holds the token.
+func Verify(raw string, limit int, keys []string, accept func(audience string) bool) (Claims, error) {
 	if raw == "" {
 		return Claims{}, ErrMissing
 	}
-	if len(raw) > maxLength {
-		return Claims{}, fmt.Errorf("%w: longer than %d bytes", ErrInvalid, maxLength)
+	if len(raw) > limit {
+		return Claims{}, fmt.Errorf("%w: longer than %d bytes", ErrInvalid, limit)
 	}
 	verification := jwt.VerificationKeySet{}
 	for _, key := range keys {

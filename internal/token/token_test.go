@@ -24,7 +24,7 @@ var chat = Audience("chat", "127.0.0.1:8080", "", nil)
 func TestVectorOfTheSpecification(t *testing.T) {
 	t.Parallel()
 	for _, keys := range [][]string{{key}, {"another key, the rotated one", key}} {
-		c, err := Verify(vector, keys, chat)
+		c, err := Verify(vector, MaxLength, keys, chat)
 		require.NoError(t, err)
 		require.Equal(t, aud, c.Audience)
 		require.Equal(t, "u1", c.UserID)
@@ -44,14 +44,14 @@ func TestSignRoundTrip(t *testing.T) {
 	}
 	raw, err := Sign(key, in)
 	require.NoError(t, err)
-	out, err := Verify(raw, []string{key}, chat)
+	out, err := Verify(raw, MaxLength, []string{key}, chat)
 	require.NoError(t, err)
 	require.True(t, in.ExpiresAt.Equal(out.ExpiresAt))
 	require.Equal(t, []any{in.Audience, in.UserID, in.Roles, in.Groups}, []any{out.Audience, out.UserID, out.Roles, out.Groups})
 
 	raw, err = Sign(key, Claims{Audience: aud, IssuedAt: now, ExpiresAt: now.Add(time.Hour)})
 	require.NoError(t, err)
-	out, err = Verify(raw, []string{key}, chat)
+	out, err = Verify(raw, MaxLength, []string{key}, chat)
 	require.NoError(t, err)
 	require.Empty(t, out.UserID)
 	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(raw, ".")[1])
@@ -117,9 +117,9 @@ func TestVerifyOutcomes(t *testing.T) {
 		"two parts":                  {parts[0] + "." + parts[1], ErrInvalid},
 		"missing":                    {"", ErrMissing},
 		"garbage":                    {"a.b.c", ErrInvalid},
-		"too long":                   {strings.Repeat("x", maxLength+1), ErrInvalid},
+		"too long":                   {strings.Repeat("x", MaxLength+1), ErrInvalid},
 	} {
-		got, err := Verify(c.raw, []string{key}, chat)
+		got, err := Verify(c.raw, MaxLength, []string{key}, chat)
 		if c.want == nil {
 			assert.NoError(t, err, name)
 			assert.Equal(t, aud, got.Audience, name)
@@ -132,9 +132,9 @@ func TestVerifyOutcomes(t *testing.T) {
 			assert.NotContains(t, err.Error(), key, name)
 		}
 	}
-	_, err := Verify(vector, nil, chat)
+	_, err := Verify(vector, MaxLength, nil, chat)
 	require.ErrorIs(t, err, ErrInvalid)
-	_, err = Verify(sign(t, jwt.SigningMethodHS256, []byte{}, claims(nil)), nil, chat)
+	_, err = Verify(sign(t, jwt.SigningMethodHS256, []byte{}, claims(nil)), MaxLength, nil, chat)
 	require.ErrorIs(t, err, ErrInvalid)
 }
 
@@ -156,7 +156,7 @@ func TestClaimsAreStringsOrLists(t *testing.T) {
 		"empty":  {[]string{}, []string{}},
 	} {
 		raw := sign(t, jwt.SigningMethodHS256, []byte(key), claims(jwt.MapClaims{"role": c.value, "webpubsub.group": c.value}))
-		got, err := Verify(raw, []string{key}, chat)
+		got, err := Verify(raw, MaxLength, []string{key}, chat)
 		require.NoError(t, err, name)
 		require.Equal(t, c.want, got.Roles, name)
 		require.Equal(t, c.want, got.Groups, name)
@@ -164,7 +164,7 @@ func TestClaimsAreStringsOrLists(t *testing.T) {
 	raw := sign(t, jwt.SigningMethodHS256, []byte(key), claims(jwt.MapClaims{
 		"big": json.Number("12345678901234567890"), "flag": true, "object": map[string]any{"a": 1}, "mixed": []any{"a", 1, nil},
 	}))
-	got, err := Verify(raw, []string{key}, chat)
+	got, err := Verify(raw, MaxLength, []string{key}, chat)
 	require.NoError(t, err)
 	require.Equal(t, []string{"12345678901234567890"}, got.All["big"])
 	require.Equal(t, []string{"true"}, got.All["flag"])
@@ -209,7 +209,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add(sign(f, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, claims(nil)))
 	f.Add("..")
 	f.Fuzz(func(t *testing.T, raw string) {
-		got, err := Verify(raw, []string{key}, func(string) bool { return true })
+		got, err := Verify(raw, MaxLength, []string{key}, func(string) bool { return true })
 		if err != nil {
 			require.Equal(t, Claims{}, got)
 			return
@@ -230,7 +230,7 @@ func FuzzClaims(f *testing.F) {
 		text := encode([]byte(`{"alg":"HS256"}`)) + "." + encode(payload)
 		signature, err := jwt.SigningMethodHS256.Sign(text, []byte(key))
 		require.NoError(t, err)
-		got, err := Verify(text+"."+encode(signature), []string{key}, func(string) bool { return true })
+		got, err := Verify(text+"."+encode(signature), MaxLength, []string{key}, func(string) bool { return true })
 		if err != nil {
 			require.Equal(t, Claims{}, got)
 			return
