@@ -11,14 +11,14 @@ import (
 // signed for: the service's address as the caller knows it, which is worth
 // more than a header that proxies rewrite.
 func (c *call) authenticate() (base string, err error) {
-	resource := token.Resource{
-		Host: c.r.Host, Prefixes: c.prefixes(), Path: c.resource, Query: c.r.URL.RawQuery,
-		Endpoints: c.handler.opts.Endpoints,
+	asked := resource{
+		host: c.r.Host, prefixes: c.prefixes(), endpoints: c.handler.opts.Endpoints,
+		path: c.route.path, target: c.target, query: c.r.URL.RawQuery, limits: c.limits(),
 	}
 	// The URL is in the token, with all of a long filter, in base64.
 	limit := token.MaxLength + 2*(len(c.resource)+len(c.r.URL.RawQuery))
 	_, err = token.Verify(bearer(c.r.Header), limit, c.handler.core.AccessKeys, func(audience string) bool {
-		found, ok := resource.Base(audience)
+		found, ok := asked.base(audience)
 		if ok {
 			base = found
 		}
