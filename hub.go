@@ -54,27 +54,28 @@ func (h *Hub) ClientAccessToken(ctx context.Context, userID string, opts ...Toke
 }
 
 // SendToAll sends to every connection of the hub. Options: Excluding,
-// WithFilter, WithMessageTTL, WithMetadata.
+// WithFilter, WithMessageTTL, WithMetadata, WithIdempotencyKey.
 func (h *Hub) SendToAll(ctx context.Context, payload any, opts ...HubOption) error {
-	return h.send(ctx, "all", h.names().HubAll(h.key), nil, payload, opts, optExcluding, optFilter, optTTL, optMetadata)
+	return h.send(ctx, "all", h.names().HubAll(h.key), nil, payload, opts, optExcluding, optFilter, optTTL, optMetadata, optKey)
 }
 
 // SendToGroup sends to every connection in a group. An empty group is no
-// error. Options: Excluding, WithFilter, WithMessageTTL, WithMetadata.
+// error. Options: Excluding, WithFilter, WithMessageTTL, WithMetadata, WithIdempotencyKey.
 func (h *Hub) SendToGroup(ctx context.Context, group string, payload any, opts ...HubOption) error {
-	return h.send(ctx, "group", h.names().HubGroup(h.key, group), h.checkGroup(group), payload, opts, optExcluding, optFilter, optTTL, optMetadata)
+	return h.send(ctx, "group", h.names().HubGroup(h.key, group), h.checkGroup(group), payload, opts, optExcluding, optFilter, optTTL, optMetadata, optKey)
 }
 
 // SendToUser sends to every connection of a user. A user without any is no
-// error. Options: WithFilter, WithMessageTTL, WithMetadata.
+// error. Options: WithFilter, WithMessageTTL, WithMetadata,
+// WithIdempotencyKey.
 func (h *Hub) SendToUser(ctx context.Context, userID string, payload any, opts ...HubOption) error {
-	return h.send(ctx, "user", h.names().HubUser(h.key, userID), checkHubUser(userID), payload, opts, optFilter, optTTL, optMetadata)
+	return h.send(ctx, "user", h.names().HubUser(h.key, userID), checkHubUser(userID), payload, opts, optFilter, optTTL, optMetadata, optKey)
 }
 
 // SendToConnection sends to one connection. A connection that does not exist
-// is no error. Options: WithMessageTTL, WithMetadata.
+// is no error. Options: WithMessageTTL, WithMetadata, WithIdempotencyKey.
 func (h *Hub) SendToConnection(ctx context.Context, connectionID string, payload any, opts ...HubOption) error {
-	return h.send(ctx, "connection", h.names().HubConnection(h.key, connectionID), checkConnectionID(connectionID), payload, opts, optTTL, optMetadata)
+	return h.send(ctx, "connection", h.names().HubConnection(h.key, connectionID), checkConnectionID(connectionID), payload, opts, optTTL, optMetadata, optKey)
 }
 
 func (h *Hub) names() wire.Names { return h.client.core.Names }
@@ -101,6 +102,9 @@ func (h *Hub) trySend(ctx context.Context, channel string, bad error, payload an
 	message := control.Message{
 		ID: rand.Uint64(), DataType: kind.String(), Excluded: o.excluded, Filter: o.filter,
 		TTLSeconds: int(o.ttl.Seconds()), Metadata: o.metadata, Data: data,
+	}
+	if o.key != "" {
+		message.Identify(channel, o.key)
 	}
 	_, err = h.client.realtime.Publish(ctx, bus.Publication{Channel: channel, Payload: message.Encode(), Sharded: true})
 	h.client.count(ctx, kindHub, err)

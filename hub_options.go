@@ -19,6 +19,7 @@ type hubOptions struct {
 	ttl      time.Duration
 	expiry   time.Duration
 	metadata map[string]string
+	key      string
 	given    map[string]bool
 }
 
@@ -30,6 +31,7 @@ const (
 	optTTL       = "WithMessageTTL"
 	optExpiry    = "WithExpiry"
 	optMetadata  = "WithMetadata"
+	optKey       = "WithIdempotencyKey"
 )
 
 // Excluding leaves these connections out.
@@ -96,6 +98,27 @@ func WithMetadata(metadata map[string]string) HubOption {
 			return fmt.Errorf("%w: %w", ErrInvalidArgument, err)
 		}
 		o.metadata = metadata
+		return nil
+	})
+}
+
+// maxIdempotencyKey bounds a key of WithIdempotencyKey in bytes.
+const maxIdempotencyKey = 1024
+
+// WithIdempotencyKey makes a send that may be repeated: after an error of
+// unknown outcome, the same send with the same key, from any process, reaches
+// only the nodes that have not got it. They remember it for five minutes, and
+// no more sends than node.Options.MaxIdempotencyKeys. A key counts together
+// with the target, the payload and the options: another message with the same
+// one is another message. A device that moves to another node between two
+// attempts may get both, or, if it came after the first, none. The key has 1 to
+// 1024 bytes. The default is none: each attempt is a message of its own.
+func WithIdempotencyKey(key string) HubOption {
+	return hubOption(optKey, func(o *hubOptions) error {
+		if key == "" || len(key) > maxIdempotencyKey {
+			return fmt.Errorf("%w: the idempotency key has not 1 to %d bytes", ErrInvalidArgument, maxIdempotencyKey)
+		}
+		o.key = key
 		return nil
 	})
 }

@@ -387,7 +387,7 @@ func TestNewRefusesBadOptions(t *testing.T) {
 		"Retention": {Retention: -2}, "HandoverTimeout": {HandoverTimeout: -1}, "MaxGroups": {MaxGroups: -1}, "MaxStreams": {MaxStreams: -1},
 		"MaxAckIDs": {MaxAckIDs: -1}, "MaxPermissions": {MaxPermissions: -1}, "MaxPatterns": {MaxPatterns: -1},
 		"MaxPatternLength": {MaxPatternLength: -1}, "MaxPatternStars": {MaxPatternStars: -1},
-		"StreamIdle": {StreamIdle: -1}, "MaxStreamIdle": {MaxStreamIdle: -1}, "ReconnectionLifetime": {ReconnectionLifetime: -1},
+		"StreamIdle": {StreamIdle: -1}, "MaxStreamIdle": {MaxStreamIdle: -1}, "MaxIdempotencyKeys": {MaxIdempotencyKeys: -2}, "ReconnectionLifetime": {ReconnectionLifetime: -1},
 		"StreamIdle is longer than MaxStreamIdle, 24h0m0s": {StreamIdle: 25 * time.Hour},
 		"StreamIdle is longer than MaxStreamIdle, 1s":      {StreamIdle: 2 * time.Second, MaxStreamIdle: time.Second},
 	} {

@@ -58,6 +58,10 @@ func (n *Node) fanOut(target wire.HubChannel, m *control.Message) {
 		n.core.Log.Warn("filter of a hub message not understood", "hub", target.Hub, "error", err)
 		return
 	}
+	if m.Once && n.repeats.seen(m.ID, time.Now()) {
+		n.countRefused("repeated")
+		return
+	}
 	out := outFrame{message: protocol.NewShared(message(target, m)), id: m.ID}
 	if m.TTLSeconds > 0 {
 		out.expires = time.Now().Add(time.Duration(m.TTLSeconds) * time.Second)

@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ var _ = add(map[string]func(*testing.T, *world){
 	"hub/list":           testHubList,
 	"hub/membershipEnds": testHubMembershipEnds,
 	"hub/filter":         testHubFilter,
+	"hub/repeatedSends":  testHubRepeatedSends,
 })
 
 // hubOf is a hub of the test's own, and a way to connect to it.
@@ -287,4 +289,42 @@ func testHubFilter(t *testing.T, w *world) {
 	assert.ErrorIs(t, h.SendToAll(ctx, 1, gateway.WithFilter("userId eq")), gateway.ErrInvalidFilter)
 	assert.ErrorIs(t, h.SendToUser(ctx, "ann", 1, gateway.Excluding("c")), gateway.ErrInvalidOption)
 	assert.ErrorIs(t, w.client.Hub("1").SendToAll(ctx, 1), gateway.ErrInvalidHub)
+}
+
+// testHubRepeatedSends: attempts of one send reach every connection once,
+// whichever process makes them; other sends are not taken for attempts.
+func testHubRepeatedSends(t *testing.T, w *world) {
+	a, b, off := w.node(t, node.Options{MaxIdempotencyKeys: 2}), w.node(t, node.Options{}), w.node(t, node.Options{MaxIdempotencyKeys: -1})
+	h, ctx := newHub(t, w), t.Context()
+	other := w.open(t).Hub(h.Name())
+	ann, bob, cid := h.connect(a, "ann", devicetest.Reliable), h.connect(b, "bob", devicetest.JSON), h.connect(off, "cid", devicetest.JSON)
+	key := gateway.WithIdempotencyKey("k1")
+	for range 2 {
+		require.NoError(t, h.SendToAll(ctx, gateway.Text("once"), key, gateway.WithMetadata(map[string]string{"a": "1", "b": "2"})))
+		require.NoError(t, other.SendToAll(ctx, gateway.Text("once"), gateway.WithMetadata(map[string]string{"b": "2", "a": "1"}), key))
+	}
+	require.NoError(t, h.SendToAll(ctx, gateway.Text("other payload"), key))
+	require.NoError(t, h.SendToAll(ctx, gateway.Text("once"), key, gateway.Excluding("nobody")))
+	require.NoError(t, h.SendToAll(ctx, gateway.Text("once"), gateway.WithIdempotencyKey("k2"), gateway.Excluding("nobody")))
+	require.NoError(t, h.SendToUser(ctx, "ann", gateway.Text("once"), key))
+	require.NoError(t, h.SendToUser(ctx, "bob", gateway.Text("once"), key))
+	require.NoError(t, h.SendToUser(ctx, "bob", gateway.Text("once"), key))
+	texts := func(d *devicetest.Device) (list []string) {
+		for _, f := range untilPong(t, d) {
+			list = append(list, f.Text())
+		}
+		return list
+	}
+	once := []string{"once", "other payload", "once", "once", "once"}
+	assert.Equal(t, once, texts(ann))
+	assert.Equal(t, once, texts(bob))
+	assert.Equal(t, []string{"once", "once", "once", "once", "other payload", "once", "once"}, texts(cid), "the bound is off")
+	// The memory of a holds two: the first send is forgotten by now.
+	require.NoError(t, h.SendToAll(ctx, gateway.Text("once"), key, gateway.WithMetadata(map[string]string{"a": "1", "b": "2"})))
+	assert.Equal(t, []string{"once"}, texts(ann))
+	assert.Empty(t, texts(bob))
+	for _, bad := range []string{"", strings.Repeat("k", 1025)} {
+		assert.ErrorIs(t, h.SendToAll(ctx, 1, gateway.WithIdempotencyKey(bad)), gateway.ErrInvalidArgument)
+	}
+	assert.ErrorIs(t, h.CloseAllConnections(ctx, key), gateway.ErrInvalidOption)
 }

@@ -59,6 +59,7 @@ type Node struct {
 	rates    *rates
 	views    stateViews
 	peers    peers
+	repeats  repeats
 	api      *rest.Handler // nil: not served
 	// publisher sends what devices send to groups; caller asks other nodes for
 	// connections; calls are those that this node is asked.
@@ -119,6 +120,7 @@ func New(client *gateway.Client, opts Options) (*Node, error) {
 	}
 	n.views = stateViews{node: n, wake: make(chan struct{}, 1)}
 	n.peers = peers{node: n}
+	n.repeats.limit = n.opts.MaxIdempotencyKeys
 	n.states = newStates(c)
 	n.answers = newAnswers(c)
 	n.retries = newRetries()

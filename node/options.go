@@ -122,6 +122,12 @@ type Options struct {
 	// RateLimits bound connections and messages by user and address. Default: no
 	// bounds.
 	RateLimits RateLimits
+	// MaxIdempotencyKeys is how many sends with an idempotency key
+	// (gateway.WithIdempotencyKey; every send of the official service clients
+	// over REST) are remembered, for five minutes at most: a repeated one is
+	// dropped, unless that many others came between. −1 remembers none, and
+	// drops none. Default: 10,000.
+	MaxIdempotencyKeys int
 	// HandlerTimeout bounds OnConnect, OnEvent and the database work of one
 	// frame. Default: 30 s.
 	HandlerTimeout time.Duration
@@ -150,6 +156,7 @@ func (o Options) withDefaults() Options {
 	o.StreamIdle = or(o.StreamIdle, min(5*time.Minute, o.MaxStreamIdle))
 	o.ReconnectionLifetime = or(o.ReconnectionLifetime, 7*24*time.Hour)
 	o.MaxAckIDs = or(o.MaxAckIDs, 1000)
+	o.MaxIdempotencyKeys = or(o.MaxIdempotencyKeys, 10_000)
 	o.HandlerTimeout = or(o.HandlerTimeout, 30*time.Second)
 	return o
 }
@@ -189,6 +196,9 @@ func (o Options) validate() error {
 	}
 	if longest := o.withDefaults().MaxStreamIdle; o.StreamIdle > longest {
 		return fmt.Errorf("%w: StreamIdle is longer than MaxStreamIdle, %v", ErrInvalidOptions, longest)
+	}
+	if o.MaxIdempotencyKeys < -1 {
+		return fmt.Errorf("%w: MaxIdempotencyKeys is negative (only -1 means none)", ErrInvalidOptions)
 	}
 	if o.Retention < -1 {
 		return fmt.Errorf("%w: Retention is negative (only -1 means for good)", ErrInvalidOptions)

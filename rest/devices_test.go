@@ -82,6 +82,28 @@ func (s *service) connect(query, subprotocol string) *devicetest.Device {
 	})
 }
 
+// TestRepeatedSend: a send that the caller repeats with the same id of the
+// request arrives once.
+func TestRepeatedSend(t *testing.T) {
+	t.Parallel()
+	s := startService(t)
+	defer http.DefaultClient.CloseIdleConnections()
+	d := s.connect("?userId=u", devicetest.JSON)
+	long := strings.Repeat("i", 257)
+	for range 2 {
+		s.call(202, "POST", "/:send", "repeated", "Content-Type", textBody, "x-ms-client-request-id", "1")
+		s.call(202, "POST", "/users/u/:send", "repeated", "Content-Type", textBody, "x-ms-client-request-id", "1")
+	}
+	s.call(202, "POST", "/:send", "another", "Content-Type", textBody, "x-ms-client-request-id", "1")
+	for range 2 {
+		s.call(202, "POST", "/:send", "long id", "Content-Type", textBody, "x-ms-client-request-id", long)
+		s.call(202, "POST", "/:send", "no id", "Content-Type", textBody)
+	}
+	for _, want := range []string{"repeated", "repeated", "another", "long id", "no id", "long id", "no id"} {
+		assert.Equal(t, want, d.Message(t).Text())
+	}
+}
+
 func TestDevices(t *testing.T) {
 	t.Parallel()
 	s := startService(t)

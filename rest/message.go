@@ -33,8 +33,13 @@ func (c *call) sendToConnection() (answer, error) {
 	}, c.messageTTL)
 }
 
+// maxRequestID bounds the ids that make a send safe to repeat. A longer one is
+// no mistake: clients choose them for their logs.
+const maxRequestID = 256
+
 // send sends the body with the options of the query. A target that is not
-// there is no error.
+// there is no error. Official clients repeat a send that they have no good
+// answer to, with the same id of the request: nodes that have it then drop it.
 func (c *call) send(deliver func(ctx context.Context, payload any, opts ...gateway.HubOption) error, read ...option) (answer, error) {
 	opts, err := c.query.options(read...)
 	if err != nil {
@@ -46,6 +51,9 @@ func (c *call) send(deliver func(ctx context.Context, payload any, opts ...gatew
 	}
 	if len(metadata) > 0 {
 		opts = append(opts, gateway.WithMetadata(metadata))
+	}
+	if id := c.r.Header.Get("X-Ms-Client-Request-Id"); id != "" && len(id) <= maxRequestID {
+		opts = append(opts, gateway.WithIdempotencyKey(id))
 	}
 	payload, err := c.payload()
 	if err != nil {

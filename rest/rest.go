@@ -42,8 +42,9 @@ import (
 //
 // A call that is refused with a status below 500, or with 503, did nothing, or
 // something that may be repeated. 500 is the answer to a send whose outcome is
-// unknown: official clients repeat it, and connections may then get the
-// message twice.
+// unknown: official clients repeat it, with the same X-Ms-Client-Request-Id,
+// by which nodes drop what they have got already (gateway.WithIdempotencyKey).
+// A caller that sends no such header may have its message arrive twice.
 type Handler struct {
 	core    *core.Core
 	opts    Options

@@ -7,6 +7,8 @@ package control
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +19,9 @@ type Message struct {
 	// ID tells copies of one message apart from others, when a connection
 	// moves from one node to another while the message is on its way.
 	ID uint64 `json:"i"`
+	// Once says that each attempt of a repeated send has the same ID, and that
+	// nodes drop all but the first.
+	Once bool `json:"1,omitempty"`
 	// DataType is text, json, binary or protobuf.
 	DataType   string            `json:"dt,omitempty"`
 	FromUserID string            `json:"from,omitempty"`
@@ -158,6 +163,17 @@ var ErrFormat = errors.New("control: not understood")
 
 // Encode returns the bytes of a Message: payloads are not encoded again.
 func (m *Message) Encode() []byte { return encode(kindMessage, m, m.Data) }
+
+// Identify gives a message that is sent to a channel the ID that it has in each
+// attempt with the same key. Another message, or another target, has another
+// one.
+func (m *Message) Identify(channel, key string) {
+	m.ID, m.Once = 0, true
+	hash := sha256.New()
+	_, _ = fmt.Fprintf(hash, "%d %s %d %s ", len(channel), channel, len(key), key) // a hash takes everything
+	_, _ = hash.Write(m.Encode())
+	m.ID = binary.BigEndian.Uint64(hash.Sum(nil)) | 1
+}
 
 // Encode returns the bytes of a Call.
 func (c *Call) Encode() []byte { return encode(kindCall, c, nil) }

@@ -95,6 +95,7 @@ func TestParseStates(t *testing.T) {
 		require.Equal(t, s, moved)
 	}
 }
+
 var limits = DefaultLimits()
 
 func TestParseLimits(t *testing.T) {

@@ -1,6 +1,7 @@
 // Scenario 7: every method of the official service client, against devices of
 // the official client; then the edges of the contract with plain HTTP.
 import assert from "node:assert/strict";
+import http from "node:http";
 import { after, before, describe, test } from "node:test";
 import { AzureKeyCredential, WebPubSubServiceClient, odata } from "@azure/web-pubsub";
 import jwt from "jsonwebtoken";
@@ -110,6 +111,44 @@ describe("sends", { concurrency: 4 }, () => {
     for (let i = 0; i < 20; i++) await service.sendToAll({ i });
     assert.deepEqual((await device.server.take(20)).map((m) => m.data.i), Array.from({ length: 20 }, (_, i) => i));
   });
+});
+
+describe("repeated sends", () => {
+  // A proxy that hands requests on and hides what became of the first attempts.
+  async function proxy(t, answers) {
+    const ids = [];
+    const server = http.createServer(async (request, response) => {
+      const body = Buffer.concat(await request.toArray());
+      const { connection, "content-length": length, ...headers } = request.headers;
+      ids.push(headers["x-ms-client-request-id"]);
+      const real = await new Promise((resolve, reject) => {
+        const to = gateway.endpoints[(ids.length + gateway.serviceNode) % gateway.endpoints.length];
+        http.request(to + request.url, { method: request.method, headers }, resolve).on("error", reject).end(body);
+      });
+      real.resume();
+      response.writeHead(answers.shift() ?? real.statusCode, { "retry-after-ms": "1" }).end();
+    });
+    await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+    t.after(() => server.close());
+    return { ids, url: `http://127.0.0.1:${server.address().port}` };
+  }
+  for (const answers of [[500], [503, 500]]) {
+    test(`the client repeats after ${answers}: it arrives once`, async (t) => {
+      const hub = unique("h");
+      const device = await gateway.connect(t, hub, { user: "u" });
+      const { ids, url } = await proxy(t, [...answers]);
+      const service = gateway.service(hub, { endpoint: url, retryOptions: { maxRetries: 3, retryDelayInMs: 1 } });
+      await service.sendToAll({ n: 1 });
+      assert.equal(ids.length, answers.length + 1);
+      assert.equal(new Set(ids).size, 1, "one id for all attempts");
+      await service.sendToAll({ n: 1 });
+      assert.notEqual(ids.at(-1), ids[0], "another id for another send");
+      await service.sendToUser("u", { n: 2 });
+      const got = [];
+      for (let i = 0; i < 3; i++) got.push((await device.server.next()).data.n);
+      assert.deepEqual(got, [1, 1, 2]);
+    });
+  }
 });
 
 describe("filters", () => {
