@@ -2,13 +2,14 @@ package gateway_test
 
 import (
 	"context"
+	"fmt"
 	"log"
 
 	"github.com/message-gateway/gateway"
 )
 
-// A filter chooses among the connections. FilterString quotes what users
-// chose themselves.
+// A filter chooses among the connections. Filter quotes what users chose
+// themselves.
 func ExampleWithFilter() {
 	server := startExample()
 	defer server.stop()
@@ -19,7 +20,7 @@ func ExampleWithFilter() {
 	defer brien.close()
 	defer bob.close()
 
-	but := "'vip' in groups and userId ne " + gateway.FilterString("o'brien")
+	but := gateway.Filter("'vip' in groups and userId ne ?", "o'brien")
 	if err := hub.SendToAll(ctx, gateway.Text("a surprise for o'brien"), gateway.WithFilter(but)); err != nil {
 		log.Fatal(err)
 	}
@@ -35,4 +36,9 @@ func ExampleWithFilter() {
 	// Output:
 	// bob got text "a surprise for o'brien"
 	// bob got text "where?"
+}
+
+func ExampleFilter() {
+	fmt.Println(gateway.Filter("userId in ? and not (? in groups)", []string{"ann", "o'brien"}, "banned"))
+	// Output: userId in ('ann','o''brien') and not ('banned' in groups)
 }

@@ -44,7 +44,7 @@ func Excluding(connectionIDs ...string) HubOption {
 
 // WithFilter chooses connections by an OData expression over userId,
 // connectionId and groups, such as "userId ne null and 'vip' in groups". Build
-// it with FilterString where it holds values. A bad filter is ErrInvalidFilter.
+// it with Filter where it holds values. A bad filter is ErrInvalidFilter.
 // Syntax: https://learn.microsoft.com/azure/azure-web-pubsub/reference-odata-filter
 func WithFilter(filter string) HubOption {
 	return hubOption(optFilter, func(o *hubOptions) error {
@@ -55,9 +55,6 @@ func WithFilter(filter string) HubOption {
 		return nil
 	})
 }
-
-// FilterString quotes a value for use in a filter.
-func FilterString(value string) string { return odata.Quote(value) }
 
 // WithReason says why connections are closed; devices with a PubSub
 // subprotocol are told.

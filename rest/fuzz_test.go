@@ -1,6 +1,7 @@
 package rest_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/message-gateway/gateway/internal/odata"
 	"github.com/message-gateway/gateway/rest"
 )
 
@@ -80,5 +82,43 @@ func FuzzAuthorization(f *testing.F) {
 		case w.Code != http.StatusAccepted || !ok:
 			t.Fatalf("%q: %d", value, w.Code)
 		}
+	})
+}
+
+// FuzzFilter: a filter is understood before anything is done, or refused with
+// 400; what reaches a hub is the filter that was sent.
+func FuzzFilter(f *testing.F) {
+	for _, seed := range []string{
+		"userId eq 'o''x'", "not (length(userId) gt 5) and 'g1' in groups or userId in ('a',null,1)", "userId in ()", "((", "'", "a;b&c=d#e?f+g%zz", "\x00", "\xff",
+		strings.Repeat("(", 200), strings.Repeat("true and ", 200) + "true",
+	} {
+		f.Add(seed)
+	}
+	h, hub := newFake(f, rest.Options{})
+	f.Fuzz(func(t *testing.T, filter string) {
+		target := hubPath + "/:send?filter=" + url.QueryEscape(filter)
+		hub.take()
+		w := do(h, http.MethodPost, target, "not read before the filter is")
+		calls := hub.take()
+		_, err := odata.Parse(filter, odata.DefaultLimits())
+		switch {
+		case err == nil && (w.Code != http.StatusAccepted || len(calls) != 2):
+			t.Fatalf("%q: %d %q", filter, w.Code, calls)
+		case err != nil && (w.Code != http.StatusBadRequest || len(calls) > 1 || w.Header().Get("x-ms-error-code") != "Error.BadRequest"):
+			t.Fatalf("%q: %d %q", filter, w.Code, calls)
+		}
+		if !json.Valid(w.Body.Bytes()) && w.Body.Len() > 0 {
+			t.Fatalf("%q: %q", filter, w.Body)
+		}
+		// The same in a body.
+		raw, err := json.Marshal(map[string]any{"groups": []string{"g"}, "filter": filter})
+		if err != nil || !utf8.ValidString(filter) {
+			return
+		}
+		in := do(h, http.MethodPost, hubPath+"/:addToGroups", string(raw), "Content-Type", "application/json")
+		if (in.Code == http.StatusOK) != (w.Code == http.StatusAccepted) {
+			t.Fatalf("%q: %d in the body, %d in the query", filter, in.Code, w.Code)
+		}
+		hub.take()
 	})
 }
