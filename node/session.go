@@ -255,7 +255,12 @@ func (s *session) serve(conn *ws.Conn, address string) {
 	end := conn.Serve(handler)
 	done()
 	s.node.sockets.remove(conn)
-	if errors.Is(end.Err, ws.ErrSlow) || errors.Is(end.Err, ws.ErrWriteTimeout) {
+	switch {
+	case errors.Is(end.Err, ws.ErrTooBig):
+		s.node.countRefused("frame_size")
+	case errors.Is(end.Err, ws.ErrProtocol), errors.Is(end.Err, ws.ErrInvalidText), errors.Is(end.Err, ws.ErrFrameTimeout):
+		s.node.countRefused("websocket")
+	case errors.Is(end.Err, ws.ErrSlow), errors.Is(end.Err, ws.ErrWriteTimeout):
 		s.node.core.Metrics.SlowConsumers.Add(context.Background(), 1)
 		s.node.core.Log.Warn("slow device disconnected", "connection_id", s.id, "user_id", s.userID, "error", end.Err)
 	}
