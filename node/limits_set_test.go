@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -23,6 +24,7 @@ var _ = add(map[string]func(*testing.T, *world){
 	"limits/set/reconnection": testLimitsSetReconnection,
 	"limits/set/filter":       testLimitsSetFilter,
 	"limits/set/ackIDs":       testLimitsSetAckIDs,
+	"limits/set/handler":      testLimitsSetHandler,
 })
 
 // withLimits is a world with other limits on the same backends.
@@ -155,6 +157,16 @@ func testLimitsSetFilter(t *testing.T, w *world) {
 	filter = strings.Replace(filter, " and userId ne null", "", 1)
 	require.NoError(t, wide.Hub(h.Name()).SendToAll(t.Context(), gateway.Text("x"), gateway.WithFilter(filter)))
 	assert.Equal(t, "x", d.Message(t).Text())
+}
+
+// testLimitsSetHandler: a handler that waits is told when its time is over.
+func testLimitsSetHandler(t *testing.T, w *world) {
+	a := w.node(t, node.Options{HandlerTimeout: 20 * time.Millisecond, OnEvent: func(ctx context.Context, _ node.Connection, _ node.Event) (*node.Reply, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}})
+	f := newHub(t, w).connect(a, "", devicetest.JSON).Event(t, "wait", 1)
+	assert.Equal(t, "InternalServerError", f.Error.Name)
 }
 
 func testLimitsSetAckIDs(t *testing.T, w *world) {
