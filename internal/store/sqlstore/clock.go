@@ -9,8 +9,14 @@ import (
 const (
 	// clockInterval is how often the distance to the server's clock is measured.
 	clockInterval = 30 * time.Second
-	// clockTimeout bounds one measurement; a slow one would be a wrong one.
+	// clockTimeout bounds one measurement.
 	clockTimeout = 5 * time.Second
+	// clockSlow is how long a good measurement takes at most: the distance is
+	// wrong by up to half of that. After a slow one the next comes soon.
+	clockSlow  = 200 * time.Millisecond
+	clockAgain = time.Second
+	// clockDrift is how old a good measurement is when a slow one is better.
+	clockDrift = 10 * time.Minute
 )
 
 // clock follows the clock of the database server. Between two measurements it
@@ -33,40 +39,50 @@ func localClock() *clock {
 }
 
 // startClock measures once, and then every clockInterval until stop. A
-// measurement that fails leaves the last one in force.
+// measurement that fails, or took so long that it says little, leaves the last
+// one in force.
 func startClock(ctx context.Context, measure func(context.Context) (time.Time, error)) (*clock, error) {
 	c := &clock{done: make(chan struct{})}
-	if err := c.read(ctx, measure); err != nil {
+	good, err := c.read(ctx, measure)
+	if err != nil {
 		return nil, err
 	}
 	var loop context.Context
 	loop, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	go func() {
 		defer close(c.done)
-		ticker := time.NewTicker(clockInterval)
-		defer ticker.Stop()
 		for {
+			pause := clockInterval
+			if !good {
+				pause = clockAgain
+			}
 			select {
 			case <-loop.Done():
 				return
-			case <-ticker.C:
-				_ = c.read(loop, measure)
+			case <-time.After(pause):
+				good, err = c.read(loop, measure)
+				good = good || err != nil // a server that is down is asked at leisure
 			}
 		}
 	}()
 	return c, nil
 }
 
-func (c *clock) read(ctx context.Context, measure func(context.Context) (time.Time, error)) error {
+// read measures, and reports whether the result is a good one.
+func (c *clock) read(ctx context.Context, measure func(context.Context) (time.Time, error)) (good bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, clockTimeout)
 	defer cancel()
 	before := time.Now()
 	server, err := measure(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	c.at.Store(&reading{server: server, local: before.Add(time.Since(before) / 2)})
-	return nil
+	took := time.Since(before)
+	good = took <= clockSlow
+	if last := c.at.Load(); good || last == nil || before.Sub(last.local) > clockDrift {
+		c.at.Store(&reading{server: server, local: before.Add(took / 2)})
+	}
+	return good, nil
 }
 
 func (c *clock) now() time.Time {
