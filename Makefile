@@ -40,8 +40,8 @@ lint: ## golangci-lint with the policy of .golangci.yml
 
 .PHONY: chaos
 chaos: ## break everything on a schedule and account for every message (DURATION, SEED, CHAOSFLAGS)
-	@$(GO) build -o .cache/chaos ./test/chaos
-	@.cache/chaos -duration $(DURATION) -seed $(SEED) $(CHAOSFLAGS)
+	@scripts/build-chaos
+	@.cache/chaos -old .cache/chaos-old -duration $(DURATION) -seed $(SEED) $(CHAOSFLAGS)
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for a short time (FUZZTIME, FUZZTOTAL in seconds)

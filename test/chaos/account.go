@@ -16,7 +16,9 @@ type account struct {
 
 	promised, finished, unfinished, timedOut int
 	unknown, doomed                          int
-	received, doubled, answered, waits       int
+	received, doubled, waits, originals      int
+	ops                                      map[string]int // of what was promised
+	outcomes                                 map[string]int // of the waits
 }
 
 // row is a message in the table.
@@ -32,7 +34,9 @@ func (w *row) over() bool { return w.status == "FINISHED" || w.status == "TIMED_
 
 const typeCommand = 2
 
-func newAccount(l *ledger) *account { return &account{ledger: l} }
+func newAccount(l *ledger) *account {
+	return &account{ledger: l, ops: map[string]int{}, outcomes: map[string]int{}}
+}
 
 // calmTime bounds how long it takes until all that was stored is delivered.
 const calmTime = 45 * time.Second
@@ -68,7 +72,7 @@ func (a *account) open() []string {
 		_, received := a.ledger.receipts[n]
 		kind, known := a.ledger.kind[w.user]
 		switch {
-		case !known || w.over():
+		case !known || w.over() || a.ledger.inherited[n].untouched:
 		case kind == kindNever && w.kind != typeCommand && received:
 		case w.kind == typeCommand:
 			open = append(open, fmt.Sprintf("command %s (%s) of %s (%s) is still %s, expired: %v", n, w.id, w.user, kind, w.status, w.expired))
@@ -149,6 +153,9 @@ func (r *run) checkFlood(ctx context.Context, name string) string {
 	// Who gives up in the moment in which numbers are drawn waits for Redis.
 	if f.Unnamed > f.Failed/100 {
 		r.ledger.complain("flood: %d errors do not name what is down, such as: %s", f.Unnamed, f.Sample)
+	}
+	if f.HeapAfter > floodRest {
+		r.ledger.complain("flood: the heap holds %d MB when all is over, the bound is %d MB", f.HeapAfter>>20, floodRest>>20)
 	}
 	if f.LateMS > grace.Milliseconds() {
 		r.ledger.complain("flood: a send returned %d ms after its deadline", f.LateMS)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,22 +44,37 @@ func TestASoundAccountHasNoComplaint(t *testing.T) {
 func TestAccountComplains(t *testing.T) {
 	t.Parallel()
 	for want, spoil := range map[string]func(a *account){
-		"LOST: reliable n-1":               func(a *account) { delete(a.rows, "n-1"); delete(a.ledger.receipts, "n-1") },
-		"LOST: command n-3":                func(a *account) { delete(a.rows, "n-3") },
-		"the database has id-9":            func(a *account) { a.rows["n-1"].id = "id-9" },
-		"FINISHED, and no device":          func(a *account) { delete(a.ledger.receipts, "n-2") },
-		"received and is not in":           func(a *account) { a.ledger.receipts["n-9"] = &receipt{count: 1} },
-		"seq 2 of user-0 is taken twice":   func(a *account) { a.rows["n-1"].seq = 2 },
-		"seq of user-0 went back":          func(a *account) { a.rows["n-1"].seq = 3 },
-		"was never committed; stored":      func(a *account) { a.orders["n-4"] = true },
-		"which no device has answered":     func(a *account) { delete(a.ledger.answers, "id-3") },
-		`the database has "b"`:             func(a *account) { a.rows["n-3"].response = `"b"` },
-		"message n-1 (id-1) of user-0":     func(a *account) { a.rows["n-1"].status = "DELIVERING"; complainOpen(a) },
-		"command n-3 (id-3) of user-1":     func(a *account) { a.rows["n-3"].status = "REQUEST_DELIVERED"; complainOpen(a) },
-		"received message n-1 (id) of":     func(a *account) { a.ledger.received("user-5", []byte(`{"u":"user-0","n":"n-1"}`), "id", true) },
-		"received something that nobody":   func(a *account) { a.ledger.received("user-5", []byte(`"?"`), "", false) },
-		"returned 2s after its deadline":   func(a *account) { a.ledger.note(record{Kind: kindSend, Op: opRealtime, N: "n-8", Late: 2 * second}) },
-		"transaction n-7 is half done":     func(a *account) { halfTransaction(a) },
+		"LOST: reliable n-1":             func(a *account) { delete(a.rows, "n-1"); delete(a.ledger.receipts, "n-1") },
+		"LOST: command n-3":              func(a *account) { delete(a.rows, "n-3") },
+		"the database has id-9":          func(a *account) { a.rows["n-1"].id = "id-9" },
+		"FINISHED, and no device":        func(a *account) { delete(a.ledger.receipts, "n-2") },
+		"received and is not in":         func(a *account) { a.ledger.receipts["n-9"] = &receipt{count: 1} },
+		"seq 2 of user-0 is taken twice": func(a *account) { a.rows["n-1"].seq = 2 },
+		"seq of user-0 went back":        func(a *account) { a.rows["n-1"].seq = 3 },
+		"was never committed; stored":    func(a *account) { a.orders["n-4"] = true },
+		"which no device has answered":   func(a *account) { delete(a.ledger.answers, "id-3") },
+		`the database has "b"`:           func(a *account) { a.rows["n-3"].response = `"b"` },
+		"message n-1 (id-1) of user-0":   func(a *account) { a.rows["n-1"].status = "DELIVERING"; complainOpen(a) },
+		"command n-3 (id-3) of user-1":   func(a *account) { a.rows["n-3"].status = "REQUEST_DELIVERED"; complainOpen(a) },
+		"received message n-1 (id) of":   func(a *account) { a.ledger.received("user-5", []byte(`{"u":"user-0","n":"n-1"}`), "id", true) },
+		"received something that nobody": func(a *account) { a.ledger.received("user-5", []byte(`"?"`), "", false) },
+		"returned 2s after its deadline": func(a *account) { a.ledger.note(record{Kind: kindSend, Op: opRealtime, N: "n-8", Late: 2 * second}) },
+		"transaction n-7 is half done":   func(a *account) { halfTransaction(a) },
+		"timed out 2s before its time": func(a *account) {
+			a.ledger.note(record{Kind: kindWait, Op: opCommand, N: "n-8", Outcome: outTimeout, Early: 2 * second})
+		},
+		"n-1 (id-1) of user-0 was over": func(a *account) {
+			a.ledger.inherit("n-1", inherited{id: "id-1", user: "user-0", untouched: true, status: "FINISHED"})
+		},
+		"TIMED_OUT; it is FINISHED now": func(a *account) { touched(a) },
+		"LOST: original n-9 (id-9)": func(a *account) {
+			a.ledger.note(record{Kind: kindSend, Op: opOriginal, ID: "id-9", N: "n-9", User: "user-0"})
+		},
+		"LOST: inherited n-9 (id-9)": func(a *account) {
+			a.ledger.note(record{Kind: kindSend, Op: opInherited, ID: "id-9", N: "n-9", User: "user-0"})
+		},
+		"received and is not in the":       func(a *account) { a.ledger.note(record{Kind: kindGot, ID: "id-9", N: "n-9"}) },
+		"message n-5 (id-5) of original-0": func(a *account) { unseen(a) },
 		"sender-a1 ended by itself: panic": func(a *account) { a.ledger.note(record{Kind: kindDied, From: "sender-a1", Error: "panic"}) },
 	} {
 		t.Run(want, func(t *testing.T) {
@@ -88,4 +104,42 @@ func TestStallsOfTheProcessAreNotLateness(t *testing.T) {
 	p := &pulse{stalls: []stall{{deadline.Add(-time.Second), deadline.Add(3 * time.Second)}, {deadline.Add(4 * time.Second), deadline.Add(9 * time.Second)}}}
 	require.Equal(t, time.Second, p.late(deadline, deadline.Add(5*time.Second)))
 	require.Zero(t, p.late(deadline, deadline.Add(-time.Second)))
+}
+
+// touched is a row that was over before the run, and changed.
+func touched(a *account) {
+	delete(a.ledger.receipts, "n-1")
+	a.ledger.inherit("n-1", inherited{id: "id-1", user: "user-0", untouched: true, status: "TIMED_OUT"})
+}
+
+// unseen is a row for a user of the original gateway, which finds it too late.
+func unseen(a *account) {
+	a.rows["n-5"] = &row{id: "id-5", n: "n-5", user: originalUser(0), kind: 1, seq: 1, status: "PENDING"}
+	complainOpen(a)
+}
+
+// A seed decides the schedule, and nothing else does.
+func TestScheduleIsDecidedByTheSeed(t *testing.T) {
+	t.Parallel()
+	schedule := func(o options) (all []string) {
+		for n := 1; n <= 3; n++ {
+			for _, f := range roundOf(o, n) {
+				all = append(all, f.String())
+			}
+		}
+		return all
+	}
+	short := options{seed: 7, duration: time.Minute}
+	first, again := schedule(short), schedule(short)
+	require.Equal(t, first, again)
+	require.NotEqual(t, first, schedule(options{seed: 8, duration: time.Minute}))
+	require.NotEqual(t, first, schedule(options{seed: 7, duration: longRun}), "a long run has longer faults")
+	one := roundOf(short, 1)
+	for _, want := range []string{
+		"kill -9 redis", "kill -9 mysql", "kill -9 rabbitmq", " and ", "SIGSTOP redis", "SIGSTOP mysql", "SIGSTOP rabbitmq", "SIGSTOP node", "cut links", "slow links",
+		"half-open links", "deaf links", "reset links", "links of devices", "kill -9 node", "restart node", "kill -9 sender", "die-before", "die-after", "close",
+		"FLUSHALL", "read-only", "full disk", "rolling restart", "during", "more sends/s",
+	} {
+		require.True(t, slices.ContainsFunc(one, func(f fault) bool { return strings.Contains(f.name, want) }), "every round has %s", want)
+	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"syscall"
@@ -16,8 +17,17 @@ import (
 // mended; what it says afterwards becomes part of its line.
 type fault struct {
 	name string
-	do   func(ctx context.Context, r *run) (string, error)
+	// length is how long it lasts, where the seed decides that.
+	length time.Duration
+	do     func(ctx context.Context, r *run) (string, error)
 }
+
+func (f fault) String() string { return fmt.Sprintf("%s, %v", f.name, f.length) }
+
+// notRunError is why this machine cannot have a fault.
+type notRunError struct{ why string }
+
+func (e *notRunError) Error() string { return e.why }
 
 // sleep waits, or until the run is interrupted.
 func sleep(ctx context.Context, d time.Duration) error {
@@ -31,7 +41,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // killServices ends servers without warning and starts them again.
 func killServices(names []string, down time.Duration) fault {
-	return fault{"kill -9 " + strings.Join(names, " and "), func(ctx context.Context, r *run) (string, error) {
+	return fault{"kill -9 " + strings.Join(names, " and "), down, func(ctx context.Context, r *run) (string, error) {
 		for _, name := range names {
 			r.servers[name].Kill()
 		}
@@ -55,7 +65,7 @@ func killServices(names []string, down time.Duration) fault {
 
 // pauseService stops a server where it stands: connections stay open.
 func pauseService(name string, d time.Duration) fault {
-	return fault{"SIGSTOP " + name, func(ctx context.Context, r *run) (string, error) {
+	return fault{"SIGSTOP " + name, d, func(ctx context.Context, r *run) (string, error) {
 		r.servers[name].Pause()
 		defer r.servers[name].Resume()
 		return seconds(d), sleep(ctx, d)
@@ -64,7 +74,7 @@ func pauseService(name string, d time.Duration) fault {
 
 // pauseNode stops a node where it stands.
 func pauseNode(name string, d time.Duration) fault {
-	return fault{"SIGSTOP " + name, func(ctx context.Context, r *run) (string, error) {
+	return fault{"SIGSTOP " + name, d, func(ctx context.Context, r *run) (string, error) {
 		services.Signal(r.procs[name].cmd, syscall.SIGSTOP)
 		defer services.Signal(r.procs[name].cmd, syscall.SIGCONT)
 		return seconds(d), sleep(ctx, d)
@@ -79,7 +89,7 @@ func network(how, service, process string, d time.Duration) fault {
 	if process == "" {
 		whose = "everyone"
 	}
-	return fault{how + " links of " + whose + " to " + service, func(ctx context.Context, r *run) (string, error) {
+	return fault{how + " links of " + whose + " to " + service, d, func(ctx context.Context, r *run) (string, error) {
 		proxies := r.links.of(service, process)
 		return seconds(d), withToxic(ctx, proxies, how, func() error { return sleep(ctx, d) })
 	}}
@@ -87,7 +97,7 @@ func network(how, service, process string, d time.Duration) fault {
 
 // during breaks links while another fault happens, and for some time before.
 func during(how, service, process string, before time.Duration, inner fault) fault {
-	return fault{inner.name + " during " + network(how, service, process, 0).name, func(ctx context.Context, r *run) (string, error) {
+	return fault{inner.name + " during " + network(how, service, process, 0).name, inner.length, func(ctx context.Context, r *run) (string, error) {
 		var detail string
 		err := withToxic(ctx, r.links.of(service, process), how, func() error {
 			if err := sleep(ctx, before); err != nil {
@@ -121,9 +131,22 @@ func withToxic(ctx context.Context, proxies []*toxiproxy.Proxy, how string, duri
 	return err
 }
 
+// deviceNetwork breaks the connections between the devices and a node. The
+// toxics lose what TCP would repeat, so the connections end with it.
+func deviceNetwork(how, node string, d time.Duration) fault {
+	f := network(how, node, deviceLinks, d)
+	inner := f.do
+	f.do = func(ctx context.Context, r *run) (string, error) {
+		detail, err := inner(ctx, r)
+		cut(r.links.of(node, deviceLinks))
+		return detail, errors.Join(err, mend(r.links.of(node, deviceLinks)))
+	}
+	return f
+}
+
 // killProc ends a node or a sender without warning.
 func killProc(name string, down time.Duration) fault {
-	return fault{"kill -9 " + name, func(ctx context.Context, r *run) (string, error) {
+	return fault{"kill -9 " + name, down, func(ctx context.Context, r *run) (string, error) {
 		r.procs[name].kill()
 		if err := sleep(ctx, down); err != nil {
 			return "", err
@@ -134,7 +157,7 @@ func killProc(name string, down time.Duration) fault {
 
 // restartNode ends a node as a deployment does.
 func restartNode(name string) fault {
-	return fault{"restart " + name, func(ctx context.Context, r *run) (string, error) {
+	return fault{"restart " + name, 0, func(ctx context.Context, r *run) (string, error) {
 		r.procs[name].terminate()
 		began := time.Now()
 		if err := r.procs[name].wait(shutdownTime + 5*time.Second); err != nil {
@@ -146,7 +169,7 @@ func restartNode(name string) fault {
 
 // order has a sender die, or close, by its own hand.
 func order(what, name string) fault {
-	return fault{name + ": " + what, func(ctx context.Context, r *run) (string, error) {
+	return fault{name + ": " + what, 0, func(ctx context.Context, r *run) (string, error) {
 		began := time.Now()
 		if err := r.procs[name].tell(what); err != nil {
 			return "", err
@@ -163,7 +186,7 @@ func order(what, name string) fault {
 
 // deafDeath kills a sender whose commits are done but not confirmed.
 func deafDeath(name string, d time.Duration) fault {
-	return fault{"kill -9 " + name + " before its commits are confirmed", func(ctx context.Context, r *run) (string, error) {
+	return fault{"kill -9 " + name + " before its commits are confirmed", d, func(ctx context.Context, r *run) (string, error) {
 		err := withToxic(ctx, r.links.of(mysqlService, name), "deaf", func() error {
 			defer r.procs[name].kill()
 			return sleep(ctx, d)
@@ -177,7 +200,7 @@ func deafDeath(name string, d time.Duration) fault {
 
 // flush empties Redis.
 func flush() fault {
-	return fault{"FLUSHALL", func(ctx context.Context, r *run) (string, error) {
+	return fault{"FLUSHALL", 0, func(ctx context.Context, r *run) (string, error) {
 		return "", flushAll(ctx, r.addrs[redisService])
 	}}
 }
@@ -185,7 +208,7 @@ func flush() fault {
 // readOnly makes the database refuse to write, as one does whose disk is full
 // or that has become a replica.
 func readOnly(d time.Duration) fault {
-	return fault{"mysql read-only", func(ctx context.Context, r *run) (string, error) {
+	return fault{"mysql read-only", d, func(ctx context.Context, r *run) (string, error) {
 		if _, err := r.root.ExecContext(ctx, "SET GLOBAL read_only = 1"); err != nil {
 			return "", err
 		}
@@ -199,7 +222,7 @@ func readOnly(d time.Duration) fault {
 
 // flood sends more than a stopped database takes.
 func flood(d time.Duration) fault {
-	return fault{fmt.Sprintf("SIGSTOP mysql under %d more sends/s", floodRate), func(ctx context.Context, r *run) (string, error) {
+	return fault{fmt.Sprintf("SIGSTOP mysql under %d more sends/s", floodRate), d, func(ctx context.Context, r *run) (string, error) {
 		if err := r.begin(floodName, func(c *procConfig) { c.Pause = d }); err != nil {
 			return "", err
 		}

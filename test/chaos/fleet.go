@@ -24,6 +24,8 @@ const (
 	kindLate     = "late"     // acknowledges seconds later, and answers after the deadline
 	kindTwo      = "two"      // two connections, which both acknowledge and answer
 	kindAway     = "away"     // offline most of the time
+	// kindOriginal is connected to the original gateway instead of a node.
+	kindOriginal = "original"
 )
 
 var kinds = []string{kindSteady, kindPlain, kindProtobuf, kindFlapping, kindNever, kindTwice, kindLate, kindTwo, kindAway}

@@ -25,6 +25,8 @@ const (
 	// floodHeap is what the heap may hold, garbage included: 8 KB for each of
 	// the 40,000 sends that wait at a time, with the caller's own part of them.
 	floodHeap = 320 << 20
+	// floodRest is what it may hold when nothing waits any more.
+	floodRest = 64 << 20
 	// drainTime bounds how long it takes until nothing waits any more.
 	drainTime = 20 * time.Second
 )

@@ -22,6 +22,8 @@ type ledger struct {
 	idle     map[string]bool
 	receipts map[string]*receipt        // by nonce
 	answers  map[string]map[string]bool // by message id: what devices answered
+	// inherited are the rows that were there before this run, by nonce.
+	inherited map[string]inherited
 	// wrong are violations that were seen as they happened.
 	wrong []string
 }
@@ -41,10 +43,13 @@ type receipt struct {
 func newLedger(users int) *ledger {
 	l := &ledger{
 		kind: map[string]string{}, sends: map[string]*send{}, doomed: map[string]record{},
-		idle: map[string]bool{}, receipts: map[string]*receipt{}, answers: map[string]map[string]bool{},
+		idle: map[string]bool{}, receipts: map[string]*receipt{}, answers: map[string]map[string]bool{}, inherited: map[string]inherited{},
 	}
 	for i := range users {
 		l.kind[userName(i)] = kindOfUser(i)
+	}
+	for i := range originalUsers {
+		l.kind[originalUser(i)] = kindOriginal
 	}
 	return l
 }
@@ -71,10 +76,18 @@ func (l *ledger) note(r record) {
 	case kindWait:
 		l.waits = append(l.waits, r)
 		l.checkLate(r)
+		if early := time.Duration(r.Early) * time.Microsecond; early > grace {
+			l.wrong = append(l.wrong, fmt.Sprintf("%s %s (%s) to %s timed out %v before its time", r.Op, r.N, r.ID, r.User, early.Round(time.Millisecond)))
+		}
 	case kindClosed:
 		l.closes = append(l.closes, r)
 	case kindFlood:
 		l.floods = append(l.floods, r.Flood)
+	case kindGot:
+		l.receive(r.N, r.End)
+		if r.Answer != "" {
+			l.answer(r.ID, r.Answer)
+		}
 	case kindIdle:
 		l.idle[r.From] = true
 	case kindDied:
@@ -109,10 +122,14 @@ func (l *ledger) received(user string, body []byte, id string, stored bool) {
 	case !stored:
 		return
 	}
-	r, ok := l.receipts[p.N]
+	l.receive(p.N, now)
+}
+
+func (l *ledger) receive(n string, at int64) {
+	r, ok := l.receipts[n]
 	if !ok {
-		r = &receipt{first: now}
-		l.receipts[p.N] = r
+		r = &receipt{first: at}
+		l.receipts[n] = r
 	}
 	r.count++
 }
@@ -121,6 +138,10 @@ func (l *ledger) received(user string, body []byte, id string, stored bool) {
 func (l *ledger) answered(id, answer string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.answer(id, answer)
+}
+
+func (l *ledger) answer(id, answer string) {
 	if l.answers[id] == nil {
 		l.answers[id] = map[string]bool{}
 	}
@@ -158,6 +179,13 @@ func (l *ledger) rate(from time.Time, span time.Duration) (good int, arrived flo
 		return good, 0
 	}
 	return good, float64(got) / float64(due)
+}
+
+// isIdle says whether a process has told that nothing of it waits any more.
+func (l *ledger) isIdle(name string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.idle[name]
 }
 
 // failures counts calls that failed and began in this time.

@@ -44,8 +44,8 @@ func (l *links) add(process string, services map[string]string) (map[string]stri
 func (l *links) of(service, process string) []*toxiproxy.Proxy {
 	var found []*toxiproxy.Proxy
 	for name, services := range l.proxy {
-		if process == "" || name == process {
-			found = append(found, services[service])
+		if p := services[service]; p != nil && (process == "" || name == process) {
+			found = append(found, p)
 		}
 	}
 	return found
@@ -53,10 +53,12 @@ func (l *links) of(service, process string) []*toxiproxy.Proxy {
 
 // toxics are what a bad network does.
 var toxics = map[string][]string{
-	// Everything arrives, late and in bits.
+	// Everything arrives, late and in bits, and so does the end.
 	"slow": {
 		`{"name":"a","type":"latency","stream":"downstream","attributes":{"latency":300,"jitter":200}}`,
 		`{"name":"b","type":"bandwidth","stream":"upstream","attributes":{"rate":40}}`,
+		`{"name":"c","type":"slicer","stream":"downstream","attributes":{"average_size":300,"size_variation":200,"delay":100}}`,
+		`{"name":"d","type":"slow_close","stream":"downstream","attributes":{"delay":1000}}`,
 	},
 	// Requests take long to arrive.
 	"late": {
@@ -66,6 +68,10 @@ var toxics = map[string][]string{
 	"half-open": {
 		`{"name":"a","type":"timeout","stream":"downstream","attributes":{"timeout":0}}`,
 		`{"name":"b","type":"timeout","stream":"upstream","attributes":{"timeout":0}}`,
+	},
+	// Whoever says anything is told that there is no such connection.
+	"reset": {
+		`{"name":"a","type":"reset_peer","stream":"downstream","attributes":{"timeout":0}}`,
 	},
 	// Requests are served; their answers vanish.
 	"deaf": {

@@ -2,7 +2,7 @@
 // and senders as child processes, connects devices, breaks everything on a
 // schedule that a seed decides, and then accounts for every message.
 //
-//	go run ./test/chaos [-duration 2m] [-seed 1]
+//	make chaos [DURATION=2m] [SEED=1]
 //
 // It ends with "chaos: OK", or with what was violated and exit code 1.
 package main
@@ -36,6 +36,9 @@ func main() {
 	flag.IntVar(&o.users, "users", 45, "users, each with devices of one of the kinds")
 	flag.IntVar(&o.rate, "rate", 60, "sends a second of each of the two senders")
 	flag.StringVar(&o.only, "only", "", "run only the faults whose name contains this")
+	flag.StringVar(&o.old, "old", "", "this program of an earlier version, for rolling restarts; one that does not exist is none")
+	flag.BoolVar(&o.clocks, "clocks", true, "have the clocks of the processes differ by minutes; takes a build by scripts/build-chaos")
+	flag.BoolVar(&o.plan, "plan", false, "print the first round of the schedule, and end")
 	flag.BoolVar(&o.keep, "keep", false, "keep the folder with the processes' logs also when all is well")
 	flag.Parse()
 	if flag.NArg() > 0 || o.users < len(kinds) || o.rate < 1 {
@@ -44,6 +47,15 @@ func main() {
 	}
 	if o.seed == 0 {
 		o.seed = rand.Uint64N(1_000_000) + 1
+	}
+	if o.plan {
+		for _, f := range roundOf(o, 1) {
+			fmt.Println(f)
+		}
+		return
+	}
+	if _, err := os.Stat(o.old); err != nil {
+		o.old = ""
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	code := realMain(ctx, o)
@@ -56,8 +68,9 @@ type options struct {
 	duration    time.Duration
 	seed        uint64
 	users, rate int
-	only        string
-	keep        bool
+	only, old   string
+	clocks      bool
+	plan, keep  bool
 }
 
 // realMain runs the suite; whatever it started is ended when it returns.

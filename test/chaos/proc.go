@@ -36,6 +36,8 @@ const (
 	roleNode   = "node"
 	roleSender = "sender"
 	roleFlood  = "flood"
+	// roleOriginal is the original SDK and gateway.
+	roleOriginal = "original"
 )
 
 // procConfig is what a child needs to know.
@@ -50,6 +52,10 @@ type procConfig struct {
 	Rate   int
 	Seed   uint64
 	Pause  time.Duration // of the database, for flood
+
+	// program is this one if empty; clock is how far off its clock is.
+	program string
+	clock   time.Duration
 }
 
 func (c procConfig) gateway() gateway.Config {
@@ -69,12 +75,19 @@ func runProc(raw string) int {
 		return 2
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("proc", c.Name)
+	if err := takeClock(); err != nil {
+		log.Error("not started", "error", err)
+		return 2
+	}
+	out := &recorder{w: os.Stdout}
+	if c.Role == roleOriginal {
+		return runOriginal(c, log, out)
+	}
 	client, err := openClient(c, log)
 	if err != nil {
 		log.Error("not started", "error", err)
 		return 1
 	}
-	out := &recorder{w: os.Stdout}
 	switch c.Role {
 	case roleNode:
 		err = runNode(c, client, log, out)
@@ -125,9 +138,12 @@ type proc struct {
 
 // startProc starts a child; what it prints goes to each record by record.
 func startProc(dir string, c procConfig, each func(record)) (*proc, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
+	program := c.program
+	if program == "" {
+		var err error
+		if program, err = os.Executable(); err != nil {
+			return nil, err
+		}
 	}
 	raw, err := json.Marshal(c)
 	if err != nil {
@@ -138,8 +154,11 @@ func startProc(dir string, c procConfig, each func(record)) (*proc, error) {
 		return nil, err
 	}
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(self) //nolint:gosec,noctx // this very program; stopProc ends it
+	cmd := exec.Command(program) //nolint:gosec,noctx // this very program, or an earlier version of it; kill ends it
 	cmd.Env = append(os.Environ(), procVariable+"="+string(raw))
+	if c.clock != 0 {
+		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", clockVariable, int(c.clock.Seconds())))
+	}
 	cmd.Stderr = log
 	services.Isolate(cmd)
 	stdin, err := cmd.StdinPipe()
@@ -186,7 +205,7 @@ func (p *proc) awaitUp(ctx context.Context) error {
 	case <-p.up:
 		return nil
 	case <-p.ended:
-		return fmt.Errorf("%s ended before it was ready", p.name)
+		return fmt.Errorf("%s ended before it was ready; see its log", p.name)
 	case <-ctx.Done():
 		return fmt.Errorf("%s is not ready: %w", p.name, ctx.Err())
 	}

@@ -17,17 +17,20 @@ const (
 	kindFlood  = "flood"  // the sums of a flood
 	kindIdle   = "idle"   // told to stop, and every call has returned
 	kindDied   = "died"   // ended by itself; its parent notes that
+	kindGot    = "got"    // the original gateway received a message for a user of its own
 )
 
 // The ways of sending.
 const (
-	opReliable = "reliable"
-	opTx       = "tx"
-	opBatch    = "batch"
-	opRetry    = "retry"
-	opCommand  = "command"
-	opNoWait   = "nowait"
-	opRealtime = "realtime"
+	opReliable  = "reliable"
+	opTx        = "tx"
+	opBatch     = "batch"
+	opRetry     = "retry"
+	opCommand   = "command"
+	opNoWait    = "nowait"
+	opRealtime  = "realtime"
+	opOriginal  = "original"  // written by the original SDK, beside this run
+	opInherited = "inherited" // written by the original SDK, before this run
 )
 
 // The outcomes of a wait.
@@ -35,7 +38,8 @@ const (
 	outAnswer  = "answer"
 	outTimeout = "timeout"
 	outClosed  = "closed"
-	outError   = "error"
+	outCaller  = "caller" // the caller's own deadline came first
+	outError   = "error"  // the send failed
 )
 
 // record is a line that a child prints.
@@ -52,7 +56,10 @@ type record struct {
 	End   int64 `json:"e,omitempty"`
 	// Late is how long after its deadline the call returned, in µs, without
 	// the time in which this process did not run at all.
-	Late    int64      `json:"l,omitempty"`
+	Late int64 `json:"l,omitempty"`
+	// Early is how long before its time a wait was told that it had passed, in
+	// µs.
+	Early   int64      `json:"y,omitempty"`
 	Error   string     `json:"x,omitempty"`
 	Outcome string     `json:"c,omitempty"`
 	Answer  string     `json:"a,omitempty"`
@@ -80,8 +87,6 @@ type payload struct {
 	User string `json:"u"`
 	N    string `json:"n"`
 }
-
-func micros(t time.Time) int64 { return t.UnixMicro() }
 
 // pulse notices when this process does not get to run: a call that returns late
 // because of that is not the library's fault.

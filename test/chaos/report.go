@@ -29,6 +29,7 @@ func (a *account) check() {
 		}
 		if s.promised {
 			a.promised++
+			a.ops[s.Op]++
 		}
 		if stored && s.promised {
 			a.count(w)
@@ -50,7 +51,10 @@ func (a *account) check() {
 			a.received++
 			a.doubled += r.count - 1
 		}
-		if w.status == "FINISHED" && !received {
+		if l.kind[w.user] == kindOriginal {
+			a.originals++
+		}
+		if w.status == "FINISHED" && !received && !l.inherited[n].untouched {
 			complain("message %s (%s) of %s is FINISHED, and no device has received it", n, w.id, w.user)
 		}
 	}
@@ -59,6 +63,7 @@ func (a *account) check() {
 			complain("message %s was received and is not in the database", n)
 		}
 	}
+	a.checkInherited(complain)
 	a.checkWaits(complain)
 	a.checkSeqs(complain)
 }
@@ -79,11 +84,11 @@ func (a *account) checkWaits(complain func(string, ...any)) {
 	l := a.ledger
 	for _, w := range l.waits {
 		a.waits++
+		a.outcomes[w.Outcome]++
 		row := a.rows[w.N]
 		if w.Outcome != outAnswer {
 			continue
 		}
-		a.answered++
 		switch {
 		case row == nil:
 			complain("LOST: command %s (%s) was answered and is not in the database", w.N, w.ID)
@@ -103,7 +108,10 @@ func (a *account) checkWaits(complain func(string, ...any)) {
 // returned has a higher number.
 func (a *account) checkSeqs(complain func(string, ...any)) {
 	taken := map[string]map[int64]*row{}
-	for _, w := range a.rows {
+	for n, w := range a.rows {
+		if s := a.ledger.sends[n]; s != nil && s.Op == opOriginal {
+			continue // the original does not notice that Redis lost its counters
+		}
 		if taken[w.user] == nil {
 			taken[w.user] = map[int64]*row{}
 		}
@@ -114,7 +122,7 @@ func (a *account) checkSeqs(complain func(string, ...any)) {
 	}
 	byUser := map[string][]*send{}
 	for n, s := range a.ledger.sends {
-		if s.promised && s.calls == 1 && a.rows[n] != nil {
+		if s.promised && s.calls == 1 && s.Op != opOriginal && s.Op != opInherited && a.rows[n] != nil {
 			byUser[s.User] = append(byUser[s.User], s)
 		}
 	}
@@ -148,15 +156,21 @@ func (r *run) report() int {
 	fmt.Printf("\n%-62s %8s %12s\n", "fault", "failed", "full rate")
 	for _, f := range r.results {
 		after := fmt.Sprintf("%.1f s", f.recovery.Seconds())
-		if f.timedOut {
+		switch {
+		case f.timedOut:
 			after = "NEVER"
+		case f.notRun != "":
+			after = "not run"
 		}
 		fmt.Printf("%-62s %8d %12s\n", f.name, f.failed, after)
 	}
 	fmt.Printf("\n%d promised = %d finished + %d unfinished + %d timed out", a.promised, a.finished, a.unfinished, a.timedOut)
 	fmt.Printf("\n%d received, %d more times than once; %d stored though their send failed; %d never committed, of which none exists",
 		a.received, a.doubled, a.unknown, a.doomed)
-	fmt.Printf("\n%d waits for answers: %d answered, the others ended with their timeout, their caller or Close\n", a.waits, a.answered)
+	fmt.Printf("\n%d waits for answers = %d answered + %d timed out + %d ended by their caller + %d by Close + %d not sent\n", a.waits,
+		a.outcomes[outAnswer], a.outcomes[outTimeout], a.outcomes[outCaller], a.outcomes[outClosed], a.outcomes[outError])
+	fmt.Printf("of the original SDK: %d from before, %d beside this run; %d messages for users of the original gateway\n",
+		a.ops[opInherited], a.ops[opOriginal], a.originals)
 	if a.promised != a.finished+a.unfinished+a.timedOut {
 		r.ledger.complain("%d promised, but %d finished + %d unfinished + %d timed out", a.promised, a.finished, a.unfinished, a.timedOut)
 	}

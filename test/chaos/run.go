@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -23,7 +26,13 @@ var (
 	senderNames = []string{"sender-a", "sender-b"}
 )
 
-const floodName = "flood"
+const (
+	floodName = "flood"
+	// originalName is the original SDK and gateway.
+	originalName = "original"
+	// deviceLinks are those between the devices and each node.
+	deviceLinks = "devices"
+)
 
 // The names of the services.
 const (
@@ -39,7 +48,7 @@ var serviceNames = []string{redisService, mysqlService, rabbitService}
 type run struct {
 	opts  options
 	dir   string
-	rng   *rand.Rand
+	rng   *rand.Rand // of the processes; each round of faults has its own
 	began time.Time
 
 	sup     *services.Supervisor
@@ -54,6 +63,8 @@ type run struct {
 	starts  map[string]int
 	ledger  *ledger
 	fleet   *fleet
+	disk    *disk // of the tables; nil where noDisk says why
+	noDisk  error
 
 	results []result
 	account *account
@@ -87,6 +98,7 @@ func (r *run) all(ctx context.Context) error {
 // start brings everything up.
 func (r *run) start(ctx context.Context) error {
 	var err error
+	r.noDisk = ownMounts() // before the children, who share them
 	if r.servers, err = r.sup.StartInstalled(ctx); err != nil {
 		return err
 	}
@@ -96,7 +108,7 @@ func (r *run) start(ctx context.Context) error {
 	if err := r.prepareDatabase(ctx); err != nil {
 		return err
 	}
-	for _, name := range append(append([]string{floodName}, nodeNames...), senderNames...) {
+	for _, name := range slices.Concat([]string{floodName, originalName}, nodeNames, senderNames) {
 		if r.via[name], err = r.links.add(name, r.addrs); err != nil {
 			return err
 		}
@@ -104,24 +116,26 @@ func (r *run) start(ctx context.Context) error {
 	if r.front, err = newSwitch(ctx); err != nil {
 		return err
 	}
-	var targets []string
 	for _, name := range nodeNames {
 		ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return err
 		}
 		r.listen[name] = ln.Addr().String()
-		targets = append(targets, r.listen[name])
 		_ = ln.Close()
 	}
-	r.front.set(targets...)
-	for _, name := range append(append([]string{}, nodeNames...), senderNames...) {
+	fronts, err := r.links.add(deviceLinks, r.listen)
+	if err != nil {
+		return err
+	}
+	r.front.set(slices.Collect(maps.Values(fronts))...)
+	for _, name := range slices.Concat(nodeNames, senderNames, []string{originalName}) {
 		if err := r.startProc(ctx, name); err != nil {
 			return err
 		}
 	}
 	r.fleet = startFleet(ctx, r.front.addr(), r.opts.users, r.opts.seed, r.ledger)
-	r.say("up: redis, mysql, rabbitmq, %d nodes, %d senders, %d users", len(nodeNames), len(senderNames), r.opts.users)
+	r.say("up: redis, mysql, rabbitmq, %d nodes, %d senders, %d users, the original SDK and gateway", len(nodeNames), len(senderNames), r.opts.users)
 	return nil
 }
 
@@ -157,13 +171,27 @@ func (r *run) prepareDatabase(ctx context.Context) error {
 		"CREATE DATABASE " + database + " CHARACTER SET utf8mb4",
 		"CREATE USER " + dbUser + "@'%'", "CREATE USER " + dbUser + "@localhost",
 		"GRANT ALL ON " + database + ".* TO " + dbUser + "@'%'", "GRANT ALL ON " + database + ".* TO " + dbUser + "@localhost",
-		"CREATE TABLE " + database + ".orders (n VARCHAR(64) PRIMARY KEY)",
 	} {
 		if _, err := first.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("prepare the database: %w", err)
 		}
 	}
+	var data string
+	if err := first.QueryRowContext(ctx, "SELECT @@datadir").Scan(&data); err != nil {
+		return err
+	}
+	if r.noDisk == nil {
+		r.disk, r.noDisk = mountDisk(filepath.Join(data, database), diskSize(r.opts.duration))
+	}
 	if r.root, err = openDB(r.addrs[mysqlService], cfg.User); err != nil {
+		return err
+	}
+	for _, statement := range []string{"CREATE TABLE orders (n VARCHAR(64) PRIMARY KEY)", "CREATE TABLE growing (b LONGTEXT)"} {
+		if _, err := r.root.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("prepare the database: %w", err)
+		}
+	}
+	if err := inherit(ctx, r.root, r.ledger); err != nil {
 		return err
 	}
 	direct := procConfig{Redis: r.addrs[redisService], MySQL: r.addrs[mysqlService], Rabbit: r.addrs[rabbitService]}
@@ -184,10 +212,15 @@ func (r *run) begin(name string, change func(*procConfig)) error {
 	switch name {
 	case floodName:
 		c.Role = roleFlood
+	case originalName:
+		c.Role = roleOriginal
 	case nodeNames[0], nodeNames[1]:
 		c.Role = roleNode
 	default:
 		c.Role = roleSender
+	}
+	if r.opts.clocks {
+		c.clock = time.Duration(r.rng.Int64N(int64(2*clockRange))) - clockRange
 	}
 	if change != nil {
 		change(&c)
@@ -225,6 +258,10 @@ func (r *run) stop() {
 	for _, s := range r.servers {
 		s.Resume() // one that is paused would not hear that it should end
 	}
+	if r.disk != nil {
+		r.servers[mysqlService].Kill()
+		r.disk.unmount()
+	}
 	r.sup.Stop()
 }
 
@@ -240,6 +277,10 @@ func (r *run) settle(ctx context.Context) error {
 			r.ledger.complain("after the order to stop: %v", err)
 		}
 	}
+	if err := r.procs[originalName].tell(orderStop); err != nil {
+		return err
+	}
+	r.awaitIdle(ctx)
 	close(r.fleet.calm)
 	r.say("the load is over; every device connects and stays")
 	r.account = newAccount(r.ledger)
@@ -248,6 +289,19 @@ func (r *run) settle(ctx context.Context) error {
 	}
 	r.say("nothing is on its way any more")
 	return r.endNodes()
+}
+
+// awaitIdle waits until no call of a sender waits any more.
+func (r *run) awaitIdle(ctx context.Context) {
+	end := time.Now().Add(waitDeadline)
+	for _, name := range slices.Concat(senderNames, []string{originalName}) {
+		for !r.ledger.isIdle(r.procs[name].name) {
+			if time.Now().After(end) || sleep(ctx, 50*time.Millisecond) != nil {
+				r.ledger.complain("%s: calls have not returned %v after the order to stop", name, waitDeadline)
+				break
+			}
+		}
+	}
 }
 
 // endNodes shuts the nodes down as a deployment does.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"strings"
@@ -16,6 +18,7 @@ type result struct {
 	failed   int
 	recovery time.Duration
 	timedOut bool
+	notRun   string // why
 }
 
 const (
@@ -26,6 +29,12 @@ const (
 	// settleTime is kept for the end of a run.
 	settleTime = 12 * time.Second
 )
+
+// roundOf is the n-th round of a run: what the options say, and nothing that
+// happens, decides it.
+func roundOf(o options, n int) []fault {
+	return round(rand.New(rand.NewPCG(o.seed, uint64(n))), o.duration >= longRun)
+}
 
 // round is every kind of fault once, in an order and with lengths that the seed
 // decides.
@@ -56,6 +65,9 @@ func round(rng *rand.Rand, long bool) []fault {
 		pauseService(rabbitService, span(most)),
 		pauseNode(pick(nodeNames), span(most)),
 		network("cut", pick(serviceNames), pick(procs), span(most)),
+		network("reset", pick(serviceNames), pick(procs), span(most)),
+		deviceNetwork("slow", pick(nodeNames), span(most)),
+		deviceNetwork("half-open", pick(nodeNames), span(most)),
 		network("slow", pick(serviceNames), pick(procs), span(most)),
 		network("half-open", pick(serviceNames), pick(procs), span(most)),
 		network("deaf", pick(serviceNames), pick(procs), span(most)),
@@ -68,6 +80,8 @@ func round(rng *rand.Rand, long bool) []fault {
 		order(orderClose, pick(senderNames)),
 		flush(),
 		readOnly(span(most)),
+		fullDisk(span(2 * time.Second)),
+		upgrade(pick(nodeNames), pick(senderNames), span(2*time.Second)),
 		// Numbers that were drawn before Redis lost its counters reach the table
 		// after others have looked there for the highest.
 		during("late", mysqlService, pick(senderNames), 1500*time.Millisecond, flush()),
@@ -88,7 +102,7 @@ func (r *run) faults(ctx context.Context) error {
 	r.say("full rate; the faults begin")
 	end := r.began.Add(r.opts.duration - settleTime)
 	for n := 1; n == 1 || time.Now().Before(end); n++ {
-		for _, f := range round(r.rng, r.opts.duration >= longRun) {
+		for _, f := range roundOf(r.opts, n) {
 			if !strings.Contains(f.name, r.opts.only) {
 				continue
 			}
@@ -106,8 +120,14 @@ func (r *run) faults(ctx context.Context) error {
 func (r *run) one(ctx context.Context, f fault) error {
 	began := time.Now()
 	detail, err := f.do(ctx, r)
+	var notRun *notRunError
+	if errors.As(err, &notRun) {
+		r.results = append(r.results, result{name: f.name, notRun: notRun.why})
+		r.say("%s: NOT RUN: %s", f.name, notRun.why)
+		return nil
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", f.name, err)
 	}
 	mended := time.Now()
 	recovery, ok := r.awaitFullRate(ctx, mended)

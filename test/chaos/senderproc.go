@@ -119,7 +119,14 @@ func pickOp(rng *rand.Rand) string {
 	}
 }
 
-func (s *sender) user(rng *rand.Rand) string { return userName(rng.IntN(s.cfg.Users)) }
+// user draws one; a few are those of the original gateway.
+func (s *sender) user(rng *rand.Rand) string {
+	i := rng.IntN(s.cfg.Users + originalUsers)
+	if i >= s.cfg.Users {
+		return originalUser(i - s.cfg.Users)
+	}
+	return userName(i)
+}
 
 func userName(i int) string { return fmt.Sprintf("user-%d", i) }
 
@@ -256,8 +263,10 @@ func (s *sender) command(op, user string, extra uint64) {
 		switch {
 		case errors.Is(err, gateway.ErrClosed):
 			r.Outcome = outClosed
+		case errors.Is(err, context.DeadlineExceeded):
+			r.Outcome = outCaller
 		case errors.Is(err, gateway.ErrCommandTimeout):
-			r.Outcome = outTimeout
+			r.Outcome, r.Early = outTimeout, max(0, began.Add(timeout).Sub(now).Microseconds())
 		default:
 			r.Outcome = outError
 		}

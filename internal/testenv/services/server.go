@@ -100,3 +100,13 @@ func (s *Server) Pause() { Signal(s.child.cmd, pause) }
 
 // Resume ends a Pause.
 func (s *Server) Resume() { Signal(s.child.cmd, resume) }
+
+// Ended reports whether the server has ended, by itself or by Kill.
+func (s *Server) Ended() bool {
+	select {
+	case <-s.child.ended:
+		return true
+	default:
+		return false
+	}
+}
