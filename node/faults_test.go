@@ -182,3 +182,112 @@ func TestMySQLDown(t *testing.T) {
 	require.Equal(t, live, late.Envelope(t).ID, "what was acknowledged does not come again")
 	w.nothingStored(t, u, late)
 }
+
+// TestAnswerWithoutMySQL: a device learns that its answer was not stored, and
+// can give it again.
+func TestAnswerWithoutMySQL(t *testing.T) {
+	t.Parallel()
+	w, p, cfg := proxied(t, func(c *gateway.Config) *string { return &c.MySQL.Addr })
+	h := w.nodeOn(t, openClient(t, cfg), node.Options{HandlerTimeout: time.Second})
+	u := user()
+	d := h.connect(t, u, devicetest.Reliable)
+	asked := w.command(t, u, "asked")
+	request := d.Envelope(t)
+	p.cut()
+	refused := d.Respond(t, request.RequestID, "too early")
+	require.False(t, refused.Success)
+	require.Equal(t, "InternalServerError", refused.Error.Name)
+	require.NotContains(t, refused.Error.Message, p.addr, "devices learn nothing of the servers")
+	p.heal()
+	require.True(t, d.Respond(t, request.RequestID, "again").Success)
+	res, err := asked.wait(t)
+	require.NoError(t, err)
+	require.Contains(t, []string{`"too early"`, `"again"`}, string(res.Response), "the first that was stored wins")
+}
+
+// TestRealtimeWhileTheNodeIsCutOff: what is published while a node does not
+// hear Redis is lost for its devices, and for those of no other node.
+func TestRealtimeWhileTheNodeIsCutOff(t *testing.T) {
+	t.Parallel()
+	w, p, cfg := proxied(t, func(c *gateway.Config) *string { return &c.Redis.Addrs[0] })
+	cutOff, other := w.nodeOn(t, openClient(t, cfg), node.Options{}), w.node(t, node.Options{})
+	u := user()
+	d, elsewhere := cutOff.connect(t, u, devicetest.Reliable), other.connect(t, u, devicetest.Reliable)
+	p.cut()
+	w.realtime(t, u, "lost")
+	require.JSONEq(t, `"lost"`, string(elsewhere.Message(t).Data))
+	p.heal()
+	// Until the node is there again, these are lost as well.
+	require.Eventually(t, func() bool {
+		w.realtime(t, u, "after")
+		return d.Pending() > 0
+	}, 2*devicetest.Patience, 20*time.Millisecond)
+	require.JSONEq(t, `"after"`, string(d.Message(t).Data), "no node repeats what it did not hear")
+}
+
+// TestHubsNeedRedisOnly: the calls of hubs work without MySQL and RabbitMQ, and
+// fail without Redis, naming it.
+func TestHubsNeedRedisOnly(t *testing.T) {
+	t.Parallel()
+	w, redis, cfg := proxied(t, func(c *gateway.Config) *string { return &c.Redis.Addrs[0] })
+	mysql, rabbit := newProxy(t, cfg.MySQL.Addr), newProxy(t, cfg.RabbitMQ.Addrs[0])
+	cfg.MySQL.Addr, cfg.RabbitMQ.Addrs[0] = mysql.addr, rabbit.addr
+	client := openClient(t, cfg)
+	h := w.nodeOn(t, client, node.Options{})
+	hub := newHub(t, w)
+	d := hub.connect(h, "ann", devicetest.JSON)
+	mysql.cut()
+	rabbit.cut()
+	calls := client.Hub(hub.Name())
+	id := d.Connected.ConnectionID
+	require.NoError(t, calls.AddConnectionToGroup(t.Context(), "red", id))
+	require.NoError(t, calls.SendToGroup(t.Context(), "red", gateway.Text("hello")))
+	require.Equal(t, "hello", d.Message(t).Text())
+	exists, err := calls.UserExists(t.Context(), "ann")
+	require.NoError(t, err)
+	require.True(t, exists)
+	redis.cut()
+	for name, call := range map[string]func(context.Context) error{
+		"send":   func(ctx context.Context) error { return calls.SendToAll(ctx, 1) },
+		"group":  func(ctx context.Context) error { return calls.AddConnectionToGroup(ctx, "blue", id) },
+		"exists": func(ctx context.Context) error { _, err := calls.UserExists(ctx, "ann"); return err },
+		"close":  func(ctx context.Context) error { return calls.CloseConnection(ctx, id) },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		err := call(ctx)
+		cancel()
+		require.ErrorContains(t, err, redis.addr, name)
+	}
+	d.Ping(t)
+	require.Equal(t, devicetest.TypePong, d.Next(t).Type, "its device stays")
+}
+
+// TestVanishedMachine: a node whose machine is gone without a word counts until
+// Redis notices; calls that concern it say so, and sends go on.
+func TestVanishedMachine(t *testing.T) {
+	t.Parallel()
+	w, p, cfg := proxied(t, func(c *gateway.Config) *string { return &c.Redis.Addrs[0] })
+	gone, here := w.nodeOn(t, openClient(t, cfg), node.Options{}), w.node(t, node.Options{})
+	hub := newHub(t, w)
+	vanished, u := user(), user()
+	gone.connect(t, vanished, devicetest.Reliable)
+	hub.connect(gone, "ann", devicetest.JSON)
+	bob := hub.connect(here, "bob", devicetest.JSON)
+	d := here.connect(t, u, devicetest.Reliable)
+
+	p.frozen.Lock()
+	t.Cleanup(p.frozen.Unlock)
+	online, err := w.client.Online(t.Context(), vanished)
+	require.NoError(t, err)
+	require.True(t, online[vanished], "Redis has not noticed")
+	_, err = hub.UserExists(t.Context(), "ann")
+	require.ErrorIs(t, err, gateway.ErrNodeUnanswered)
+	id := w.reliable(t, vanished, "kept")
+	w.realtime(t, vanished, "lost")
+	require.NoError(t, hub.SendToAll(t.Context(), gateway.Text("all")))
+	require.Equal(t, "all", bob.Message(t).Text())
+	live := w.reliable(t, u, 1)
+	require.Equal(t, live, d.Envelope(t).ID)
+	// The user comes back over another node.
+	require.Equal(t, id, here.connect(t, vanished, devicetest.Reliable).Envelope(t).ID)
+}

@@ -328,3 +328,39 @@ func testHubRepeatedSends(t *testing.T, w *world) {
 	}
 	assert.ErrorIs(t, h.CloseAllConnections(ctx, key), gateway.ErrInvalidOption)
 }
+
+// TestSendIsOnePublish: however many receive it, on however many nodes.
+func TestSendIsOnePublish(t *testing.T) {
+	t.Parallel()
+	w := newReal(t)
+	nodes := []*host{w.node(t, node.Options{}), w.node(t, node.Options{})}
+	h, ctx := newHub(t, w), t.Context()
+	var devices []*devicetest.Device
+	for i := range 20 {
+		devices = append(devices, h.connect(nodes[i%2], fmt.Sprintf("user-%d", i), devicetest.JSON, gateway.WithGroups("red")))
+	}
+	all := w.redis.PSubscribe(ctx, w.names.RedisPrefix+"*")
+	defer func() { require.NoError(t, all.Close()) }()
+	_, err := all.Receive(ctx)
+	require.NoError(t, err)
+	require.NoError(t, h.SendToGroup(ctx, "red", gateway.Text("one-publish")))
+	require.NoError(t, h.SendToAll(ctx, gateway.Text("one-publish-too")))
+	for _, d := range devices {
+		got := []string{d.Message(t).Text(), d.Message(t).Text()}
+		require.ElementsMatch(t, []string{"one-publish", "one-publish-too"}, got)
+	}
+	// One that comes after them says that nothing else will.
+	require.NoError(t, w.redis.Publish(ctx, w.names.RedisPrefix+"end", "end").Err())
+	published := 0
+	for {
+		m, err := all.ReceiveMessage(ctx)
+		require.NoError(t, err)
+		if m.Payload == "end" {
+			break
+		}
+		if strings.Contains(m.Payload, "one-publish") {
+			published++
+		}
+	}
+	require.Equal(t, 2, published)
+}

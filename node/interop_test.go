@@ -193,6 +193,19 @@ func TestOriginalSDK(t *testing.T) {
 			o.notify(t, id, requestID)
 			o.answer(t, id, requestID, answer)
 		},
+		// What a device sees follows the hints, not the numbers.
+		"hintsOutOfOrder": func(t *testing.T, o *originalSDK) {
+			u := user()
+			d := h.connect(t, u, devicetest.JSON)
+			w.nothingStored(t, u, d) // the catch-up is over
+			first, second := o.row(t, u, 1, `1`, nil), o.row(t, u, 1, `2`, nil)
+			o.notify(t, second, "")
+			later := d.Envelope(t)
+			o.notify(t, first, "")
+			earlier := d.Envelope(t)
+			assert.Equal(t, []string{second, first}, []string{later.ID, earlier.ID})
+			assert.Greater(t, later.Seq, earlier.Seq)
+		},
 		"hostileNotifications": func(t *testing.T, o *originalSDK) {
 			for _, body := range []string{``, `null`, `[]`, `{}`, `{"message_id": 7}`, `{"message_id": ""}`, `{"message_id": "unknown"}`, `not JSON`} {
 				require.NoError(t, o.ch.PublishWithContext(t.Context(), w.names.Exchange(), "ws.message.direct", false, false, amqp.Publishing{Body: []byte(body)}))

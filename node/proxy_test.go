@@ -17,6 +17,8 @@ type proxy struct {
 	mu    sync.Mutex
 	down  bool
 	conns map[net.Conn]bool
+	// frozen is held while nothing passes, though every connection stands.
+	frozen sync.RWMutex
 }
 
 func newProxy(t *testing.T, target string) *proxy {
@@ -60,12 +62,29 @@ func (p *proxy) serve(conn net.Conn) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = io.Copy(server, conn)
+		p.copy(server, conn)
 		_ = server.Close()
 	}()
-	_, _ = io.Copy(conn, server)
+	p.copy(conn, server)
 	_ = conn.Close()
 	<-done
+}
+
+func (p *proxy) copy(dst io.Writer, src io.Reader) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := src.Read(buf)
+		p.frozen.RLock()
+		p.frozen.RUnlock() //nolint:staticcheck // it waits for the thaw
+		if n > 0 {
+			if _, err := dst.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
 }
 
 func (p *proxy) add(conn net.Conn) bool {

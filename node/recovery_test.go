@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"net/http"
 	"strconv"
 	"testing"
 	"time"
@@ -204,4 +205,22 @@ func testOverflowWhileAway(t *testing.T, w *world) {
 	log.wait(t, "disconnected "+d.Connected.ConnectionID)
 	wantRefused(t, d)
 	assert.NotEqual(t, gateway.StatusFinished, w.message(t, id).Status)
+}
+
+// TestRecoveryWithoutAccessKey: without a key that all nodes share, a connection
+// can be recovered on its own node and nowhere else.
+func TestRecoveryWithoutAccessKey(t *testing.T) {
+	t.Parallel()
+	w := newReal(t)
+	w.cfg.AccessKey, w.cfg.SecondaryAccessKey = "", ""
+	opts := node.Options{Authenticator: func(*http.Request) (node.Identity, error) { return node.Identity{UserID: "ann"}, nil }}
+	own, other := w.node(t, opts), w.node(t, opts)
+	d := devicetest.Connect(t, devicetest.Options{URL: own.wsURL("/client/hubs/default"), Subprotocol: devicetest.Reliable})
+	d.Drop()
+	elsewhere := devicetest.RecoveryURL(other.wsURL("/client/hubs/default"), d.Connected.ConnectionID, d.Connected.ReconnectionToken)
+	refused, _, err := devicetest.Dial(t.Context(), devicetest.Options{URL: elsewhere, Subprotocol: devicetest.Reliable})
+	require.NoError(t, err)
+	require.EqualValues(t, 1008, refused.Ended(t))
+	again := d.Recover(t)
+	require.Equal(t, d.Connected.ConnectionID, again.Connected.ConnectionID)
 }
