@@ -38,6 +38,9 @@ type Committer struct {
 	numbering atomic.Pointer[string]
 	// last is the stage that some flush entered last. Queued calls wait for it.
 	last atomic.Int32
+	// held names the server in whose stage the flush that ended last was then.
+	// The calls that it left behind in the queue had waited for that.
+	held atomic.Pointer[string]
 }
 
 // commit is one message on its way into the table.
@@ -46,6 +49,15 @@ type commit struct {
 	duplicate bool
 	// stage is that of the flush that the message is in.
 	stage atomic.Int32
+	// queued is when the call began, taken when and behind what its flush did.
+	queued time.Time
+	taken  atomic.Pointer[taken]
+}
+
+// taken is the end of the time in the queue.
+type taken struct {
+	at     time.Time
+	behind *string
 }
 
 // The stages of a flush.
@@ -95,6 +107,9 @@ func (t seqTable) MaxSeqs(ctx context.Context, userIDs []string) (map[string]int
 	return taken, nil
 }
 
+// Now implements seq.Table.
+func (t seqTable) Now() time.Time { return t.k.core.Store.Now() }
+
 // NewCommitter returns a Committer that hands what it stored to hints.
 func NewCommitter(c *core.Core, hints *Hinter) *Committer {
 	k := &Committer{core: c, hints: hints}
@@ -110,7 +125,7 @@ func NewCommitter(c *core.Core, hints *Hinter) *Committer {
 // Commit draws the seq, stores the message and tells the nodes. duplicate
 // means that a row with that id was there before; nothing was written then.
 func (k *Committer) Commit(ctx context.Context, msg *store.Message) (duplicate bool, err error) {
-	c := &commit{msg: msg}
+	c := &commit{msg: msg, queued: time.Now()}
 	started, err := k.group.Do(ctx, c, len(msg.Payload))
 	switch {
 	case err == nil:
@@ -122,6 +137,14 @@ func (k *Committer) Commit(ctx context.Context, msg *store.Message) (duplicate b
 	return false, err
 }
 
+// server is what a stage waits for.
+func (k *Committer) server(stage int32) *string {
+	if stage == stageNumber {
+		return k.numbering.Load()
+	}
+	return &k.core.StoreName
+}
+
 // waited says what a call whose ctx ended was waiting for, and whether the
 // message may have been stored all the same.
 func (k *Committer) waited(err error, started bool, c *commit) error {
@@ -129,9 +152,10 @@ func (k *Committer) waited(err error, started bool, c *commit) error {
 	if stage == stageNone { // queued, or in a flush that has not begun
 		stage = k.last.Load()
 	}
-	server := k.core.StoreName
-	if stage == stageNumber {
-		server = *k.numbering.Load()
+	server := *k.server(stage)
+	// The server that had no time left to answer is not to blame.
+	if t := c.taken.Load(); t != nil && t.behind != nil && t.at.Sub(c.queued) > time.Since(t.at) {
+		server = *t.behind
 	}
 	switch {
 	case stage == stageNone: // nothing has begun yet
@@ -186,9 +210,12 @@ func (k *Committer) Close(drain time.Duration) { k.group.Close(drain) }
 
 func (k *Committer) flush(ctx context.Context, commits []*commit, errs []error) {
 	msgs := make([]*store.Message, len(commits))
+	from := &taken{at: time.Now(), behind: k.held.Load()}
 	for i, c := range commits {
 		msgs[i] = c.msg
+		c.taken.Store(from)
 	}
+	defer func() { k.held.Store(k.server(commits[0].stage.Load())) }()
 	k.enter(stageNumber, commits...)
 	err := k.number(ctx, msgs)
 	if partial := (*bus.SeqError)(nil); errors.As(err, &partial) && len(partial.Errs) == len(commits) {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -35,6 +37,7 @@ type fakeBackend struct {
 	failing   map[string]error                  // draws of these users fail
 	insert    func(msgs []*store.Message) []int // the duplicates
 	maxSeqs   func()                            // before the table answers
+	draw      func()                            // before numbers are drawn
 	reject    map[string]bool                   // rows with these ids are rejected
 	publish   func(ctx context.Context) error   // before the hints go out
 	receivers int64                             // of each hint
@@ -51,7 +54,12 @@ func (f *fakeBackend) Ping(context.Context) error { return nil }
 
 func (f *fakeBackend) Epoch() uint64 { return 1 }
 
+func (f *fakeBackend) Now() time.Time { return time.Now() }
+
 func (f *fakeBackend) NextSeqs(_ context.Context, reqs []bus.SeqRequest) ([]int64, error) {
+	if f.draw != nil {
+		f.draw()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	seqs, failed := make([]int64, len(reqs)), make([]error, len(reqs))
@@ -205,6 +213,43 @@ func TestQueuedCallersLearnWhatIsDown(t *testing.T) {
 			require.NotContains(t, err.Error(), "redis", name)
 		}
 	}
+}
+
+// Whoever has waited behind a server that hangs, and has no time left when the
+// turn comes, does not blame the server that is asked first.
+func TestLateTurnBlamesWhatItWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang, late := make(chan struct{}), make(chan struct{})
+		var hung atomic.Bool
+		k, _ := newCommitter(t, &fakeBackend{
+			insert: func([]*store.Message) []int { <-hang; return nil },
+			draw: func() {
+				if hung.Load() {
+					<-late
+				}
+			},
+		})
+		for i := range commitParallel {
+			go func() { _, _ = k.Commit(t.Context(), message(fmt.Sprint("first", i), "u")) }()
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			_, err := k.Commit(ctx, message("behind", "u"))
+			done <- err
+		}()
+		time.Sleep(4 * time.Second)
+		hung.Store(true)
+		close(hang)
+		synctest.Wait() // its turn has come, and Redis does not answer
+		cancel()
+		err := <-done
+		close(late)
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorContains(t, err, "mysql at m:1")
+		require.NotContains(t, err.Error(), "redis")
+	})
 }
 
 func TestOneBadMessageDoesNotSpoilTheOthers(t *testing.T) {

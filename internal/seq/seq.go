@@ -7,23 +7,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/message-gateway/gateway/internal/bus"
 )
 
-// Table answers which numbers are taken.
+// Table answers which numbers are taken. Now is the time of its clock, which
+// every process has in common.
 type Table interface {
 	MaxSeqs(ctx context.Context, userIDs []string) (map[string]int64, error)
+	Now() time.Time
 }
 
 // rememberUsers bounds the memory of an Allocator: two generations of this
 // many users.
 const rememberUsers = 50_000
 
-// leap is how far above the table a counter is lifted that lost its data: more
-// than other processes can have drawn for one user and not yet stored. Where
-// they have, the table does not show it, and the same numbers would be drawn
-// again. A counter that is above the table after all does not leap.
+// leap is how far above the table a counter is lifted at least that lost its
+// data: more than other processes can have drawn for one user and not yet
+// stored. Where they have, the table does not show it, and the same numbers
+// would be drawn again. A counter that is above the table after all does not
+// leap.
+//
+// That would not help against two losses within the time of one INSERT: what
+// was drawn between them is not in the table either, and the second leap would
+// land where the first did. So a counter is lifted to the time, in
+// microseconds, at least: later leaps land higher, as nobody draws a number for
+// one user each microsecond. Until the year 2255 JavaScript is exact there.
 const leap = 1 << 20
 
 // Allocator draws numbers. A number that grew past the last one seen in this
@@ -174,9 +184,10 @@ func (a *Allocator) lift(ctx context.Context, d *draw, floors map[string]int64) 
 	}
 	var again []bus.SeqRequest
 	var at []int
+	now := a.table.Now().UnixMicro()
 	for i, id := range d.users {
 		if behind[id] && d.failed[i] == nil {
-			again = append(again, bus.SeqRequest{UserID: id, Floor: floors[id], Leap: leap})
+			again = append(again, bus.SeqRequest{UserID: id, Floor: floors[id], Leap: max(leap, now-floors[id])})
 			at = append(at, i)
 		}
 	}

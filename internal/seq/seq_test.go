@@ -25,6 +25,7 @@ type fakeBus struct {
 	before   func(reqs []bus.SeqRequest) error // runs within NextSeqs, before the numbers are drawn
 	after    func()                            // and after that
 	failing  map[string]error
+	leaps    bool // as Redis does; without it numbers are easier to read
 }
 
 func newFakeBus() *fakeBus { return &fakeBus{counters: map[string]int64{}, epoch: 1} }
@@ -46,6 +47,9 @@ func (b *fakeBus) NextSeqs(ctx context.Context, reqs []bus.SeqRequest) ([]int64,
 		if err := b.failing[r.UserID]; err != nil {
 			failed[i], partial = err, true
 			continue
+		}
+		if b.leaps && b.counters[r.UserID] <= r.Floor {
+			r.Floor += r.Leap
 		}
 		b.counters[r.UserID] = max(b.counters[r.UserID], r.Floor) + 1
 		seqs[i] = b.counters[r.UserID]
@@ -69,7 +73,10 @@ type fakeTable struct {
 	taken map[string]int64
 	reads int
 	err   error
+	now   time.Time
 }
+
+func (t *fakeTable) Now() time.Time { return t.now }
 
 func (t *fakeTable) MaxSeqs(_ context.Context, users []string) (map[string]int64, error) {
 	t.reads++
@@ -141,6 +148,30 @@ func TestCounterThatWentBack(t *testing.T) {
 
 // Another process drew 2 to 9, and then a replica without these took over while
 // this one draws: 2 has grown past 1, and is taken all the same.
+// The counters are lost twice before anything that was drawn between is in the
+// table: the second process must not draw what the first has drawn.
+func TestTwoLossesWithinAnInsert(t *testing.T) {
+	t.Parallel()
+	b, table := newFakeBus(), &fakeTable{taken: map[string]int64{"x": 7}, now: time.Now()}
+	b.leaps = true
+	one, two := New(b, table), New(b, table)
+	first, err := one.Next(t.Context(), []string{"x", "x"})
+	require.NoError(t, err)
+	require.Greater(t, first[0], int64(7+leap))
+	b.lose()
+	table.now = table.now.Add(time.Millisecond)
+	second, err := two.Next(t.Context(), []string{"x"})
+	require.NoError(t, err)
+	require.Greater(t, second[0], first[1])
+	// The numbers of someone else are above the time: it leaps all the same.
+	table.taken["x"] = 1 << 52
+	b.lose()
+	third, err := one.Next(t.Context(), []string{"x"})
+	require.NoError(t, err)
+	require.Greater(t, third[0], int64(1<<52+leap))
+	require.Less(t, third[0], int64(1<<53), "JavaScript is exact")
+}
+
 func TestEpochThatChangesDuringTheDraw(t *testing.T) {
 	t.Parallel()
 	a, b, table := newTest()
