@@ -13,6 +13,9 @@ BENCHFLAGS ?=
 # How long the fault suite runs, and what decides its schedule; 0 picks a seed.
 DURATION   ?= 2m
 SEED       ?= 0
+# How many devices `make soak` connects, and how many sends a second it makes.
+DEVICES    ?= 10000
+RATE       ?= 500
 GOLANGCI_VERSION = v2.15.0
 
 .DEFAULT_GOAL := help
@@ -42,6 +45,11 @@ lint: ## golangci-lint with the policy of .golangci.yml
 chaos: ## break everything on a schedule and account for every message (DURATION, SEED, CHAOSFLAGS)
 	@scripts/build-chaos
 	@.cache/chaos -old .cache/chaos-old -duration $(DURATION) -seed $(SEED) $(CHAOSFLAGS)
+
+.PHONY: soak
+soak: ## hold DEVICES=10000 under a steady load for DURATION=10m; fails if anything grows without bound
+	@cd bench && $(GO) build -o ../.cache/bench .
+	@scripts/test-services run -- .cache/bench -soak $(if $(filter file,$(origin DURATION)),10m,$(DURATION)) -devices $(DEVICES) -rate $(RATE)
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for a short time (FUZZTIME, FUZZTOTAL in seconds)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/message-gateway/gateway"
 	"github.com/message-gateway/gateway/bench/internal/devices"
+	"github.com/message-gateway/gateway/node" //nolint:depguard // as in servers.go
 )
 
 // catchUps returns how long a user who returns to n waiting messages takes from
@@ -16,7 +17,7 @@ func catchUps(ctx context.Context, b *bench, n int) (ours, bare side, end func()
 	if err != nil {
 		return ours, bare, nil, err
 	}
-	server, err := startGateway(ctx, in.Config, reliableProtocol)
+	server, err := startGateway(ctx, in.Config, reliableProtocol, node.Options{})
 	if err != nil {
 		return ours, bare, nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/message-gateway/gateway"
 	"github.com/message-gateway/gateway/bench/internal/child"
 	"github.com/message-gateway/gateway/bench/internal/devices"
+	"github.com/message-gateway/gateway/node" //nolint:depguard // as in servers.go
 )
 
 // commandUsers have one device each, which answers at once.
@@ -26,7 +27,7 @@ func commandSide(ctx context.Context, b *bench, callersN int) (s side, end func(
 	if err != nil {
 		return side{}, nil, err
 	}
-	server, err := startGateway(ctx, in.Config, reliableProtocol)
+	server, err := startGateway(ctx, in.Config, reliableProtocol, node.Options{})
 	if err != nil {
 		return side{}, nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/centrifugal/centrifuge"
 
 	"github.com/message-gateway/gateway/bench/internal/devices"
+	"github.com/message-gateway/gateway/node" //nolint:depguard // as in servers.go
 )
 
 // delivery1000 is from the send to the acknowledgement in the database, with
@@ -37,7 +38,7 @@ func delivery1000(ctx context.Context, b *bench) ([]line, error) {
 }
 
 func deliverySide(ctx context.Context, in *install) (s side, end func(), err error) {
-	server, err := startGateway(ctx, in.Config, reliableProtocol)
+	server, err := startGateway(ctx, in.Config, reliableProtocol, node.Options{})
 	if err != nil {
 		return side{}, nil, err
 	}

@@ -26,6 +26,7 @@ type options struct {
 	json    string
 	timeout time.Duration
 	profile string
+	soak    soakOptions
 }
 
 func main() {
@@ -39,10 +40,16 @@ func main() {
 	flag.StringVar(&o.json, "json", "", "write the figures to this file as JSON")
 	flag.StringVar(&o.profile, "profile", "", "run our side only, and write its CPU profile to this file (of a server process: to FILE.server, and its heap to FILE.server.heap)")
 	flag.DurationVar(&o.timeout, "timeout", 10*time.Minute, "stop, and fail, after this time (30 minutes at least with -curves)")
+	flag.DurationVar(&o.soak.duration, "soak", 0, "instead of measuring, run under a steady load for this long, and fail if anything grows without bound")
+	flag.IntVar(&o.soak.devices, "devices", 10_000, "with -soak: how many devices are connected")
+	flag.IntVar(&o.soak.rate, "rate", 500, "with -soak: how many sends a second")
 	list := flag.Bool("list", false, "list the rows and stop")
 	flag.Parse()
 	if o.curves {
 		o.timeout = max(o.timeout, 30*time.Minute)
+	}
+	if o.soak.duration > 0 {
+		o.timeout = max(o.timeout, o.soak.duration+5*time.Minute)
 	}
 	if *list {
 		for _, r := range append(rows(), curves()...) {
@@ -83,6 +90,9 @@ func measure(ctx context.Context, o options) error {
 		return err
 	}
 	defer b.close()
+	if o.soak.duration > 0 {
+		return runSoak(ctx, b, o.soak)
+	}
 	if o.profile != "" {
 		if err := startProfile(o.profile); err != nil {
 			return err

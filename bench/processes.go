@@ -13,6 +13,7 @@ import (
 	"github.com/message-gateway/gateway"
 	"github.com/message-gateway/gateway/bench/internal/child"
 	"github.com/message-gateway/gateway/bench/internal/devices"
+	"github.com/message-gateway/gateway/node" //nolint:depguard // as in servers.go
 )
 
 // fleet is the devices, in a process of their own.
@@ -90,6 +91,8 @@ type serverArgs struct {
 	Protocol string         `json:"protocol"`
 	Size     int            `json:"size"`
 	Profile  string         `json:"profile"`
+	// Retention is the node's, its default if zero.
+	Retention time.Duration `json:"retention"`
 }
 
 // serverProcess is a server in a process of its own, with the fleet of its
@@ -101,16 +104,20 @@ type serverProcess struct {
 }
 
 func (b *bench) startServer(ctx context.Context, in *install, peer bool, protocol string, size int, opts devices.Options) (*serverProcess, error) {
+	args := serverArgs{Peer: peer, Redis: b.redis, Prefix: in.Prefix + "centrifuge", Config: in.Config, Protocol: protocol, Size: size}
+	if b.opts.profile != "" && !peer {
+		args.Profile = b.opts.profile + ".server"
+	}
+	return b.startServerWith(ctx, args, opts)
+}
+
+func (b *bench) startServerWith(ctx context.Context, args serverArgs, opts devices.Options) (*serverProcess, error) {
 	p, err := child.Start(ctx, "role", "server")
 	if err != nil {
 		return nil, err
 	}
 	s := &serverProcess{Process: p}
 	var addr string
-	args := serverArgs{Peer: peer, Redis: b.redis, Prefix: in.Prefix + "centrifuge", Config: in.Config, Protocol: protocol, Size: size}
-	if b.opts.profile != "" && !peer {
-		args.Profile = b.opts.profile + ".server"
-	}
 	if err = p.Do("start", args, &addr); err == nil {
 		s.fleet, err = startFleet(ctx, addr, opts)
 	}
@@ -176,7 +183,7 @@ func serverRole([]string) error {
 					return map[string]centrifuge.SubscribeOptions{everyone: {}}
 				})
 			} else {
-				s, err = startGateway(ctx, a.Config, a.Protocol)
+				s, err = startGateway(ctx, a.Config, a.Protocol, node.Options{Retention: a.Retention})
 			}
 			if err != nil {
 				return nil, err
@@ -193,6 +200,7 @@ func serverRole([]string) error {
 			}
 			return bytes, err
 		}),
+		"runtime": child.Handle(func(any) (any, error) { return runtimeNow(), nil }),
 		"spent": child.Handle(func(any) (any, error) {
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)

@@ -57,12 +57,12 @@ type gatewayServer struct {
 	protocol string
 }
 
-func startGateway(ctx context.Context, cfg gateway.Config, protocol string) (*gatewayServer, error) {
+func startGateway(ctx context.Context, cfg gateway.Config, protocol string, opts node.Options) (*gatewayServer, error) {
 	client, err := gateway.New(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	n, err := node.New(client, node.Options{})
+	n, err := node.New(client, opts)
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
