@@ -43,7 +43,7 @@ const calmTime = 45 * time.Second
 
 // wait waits until everything that can end has ended, and leaves the rows.
 func (a *account) wait(ctx context.Context, db *sql.DB) error {
-	for began := time.Now(); ; {
+	for began := sampleLoad(); ; {
 		if err := a.read(ctx, db); err != nil {
 			return err
 		}
@@ -51,7 +51,7 @@ func (a *account) wait(ctx context.Context, db *sql.DB) error {
 		if len(open) == 0 {
 			return nil
 		}
-		if time.Since(began) > calmTime {
+		if began.over(calmTime) {
 			for _, text := range open {
 				a.ledger.complain("%s", text)
 			}

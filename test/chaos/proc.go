@@ -235,11 +235,17 @@ func (p *proc) terminate() {
 
 // wait waits until the child has ended by itself; one that does not is killed.
 func (p *proc) wait(within time.Duration) error {
-	select {
-	case <-p.ended:
-	case <-time.After(within):
-		p.kill()
-		return fmt.Errorf("%s %w within %v", p.name, errNotEnded, within)
+	began := sampleLoad()
+	for ended := false; !ended; {
+		select {
+		case <-p.ended:
+			ended = true
+		case <-time.After(100 * time.Millisecond):
+			if began.over(within) {
+				p.kill()
+				return fmt.Errorf("%s %w within %v", p.name, errNotEnded, time.Since(began.at).Round(time.Second))
+			}
+		}
 	}
 	if code := p.cmd.ProcessState.ExitCode(); code > 0 {
 		return fmt.Errorf("%s ended with exit code %d", p.name, code)

@@ -171,6 +171,9 @@ func (r *run) report() int {
 		a.outcomes[outAnswer], a.outcomes[outTimeout], a.outcomes[outCaller], a.outcomes[outClosed], a.outcomes[outError])
 	fmt.Printf("of the original SDK: %d from before, %d beside this run; %d messages for users of the original gateway\n",
 		a.ops[opInherited], a.ops[opOriginal], a.originals)
+	if r.crowded > 0 {
+		fmt.Printf("%d of %d faults were beside other programs that took more than half of the machine\n", r.crowded, len(r.results))
+	}
 	if a.promised != a.finished+a.unfinished+a.timedOut {
 		r.ledger.complain("%d promised, but %d finished + %d unfinished + %d timed out", a.promised, a.finished, a.unfinished, a.timedOut)
 	}

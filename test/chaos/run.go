@@ -67,6 +67,7 @@ type run struct {
 	noDisk  error
 
 	results []result
+	crowded int // of the results, those beside others that took half of the machine
 	account *account
 }
 
@@ -293,10 +294,10 @@ func (r *run) settle(ctx context.Context) error {
 
 // awaitIdle waits until no call of a sender waits any more.
 func (r *run) awaitIdle(ctx context.Context) {
-	end := time.Now().Add(waitDeadline)
+	began := sampleLoad()
 	for _, name := range slices.Concat(senderNames, []string{originalName}) {
 		for !r.ledger.isIdle(r.procs[name].name) {
-			if time.Now().After(end) || sleep(ctx, 50*time.Millisecond) != nil {
+			if began.over(waitDeadline) || sleep(ctx, 50*time.Millisecond) != nil {
 				r.ledger.complain("%s: calls have not returned %v after the order to stop", name, waitDeadline)
 				break
 			}

@@ -118,7 +118,7 @@ func (r *run) faults(ctx context.Context) error {
 }
 
 func (r *run) one(ctx context.Context, f fault) error {
-	began := time.Now()
+	began, before := time.Now(), sampleLoad()
 	detail, err := f.do(ctx, r)
 	var notRun *notRunError
 	if errors.As(err, &notRun) {
@@ -136,12 +136,16 @@ func (r *run) one(ctx context.Context, f fault) error {
 	}
 	res := result{name: f.name, failed: r.ledger.failures(began, time.Now()), recovery: recovery, timedOut: !ok}
 	r.results = append(r.results, res)
+	if others := before.others(sampleLoad()); others > 0.5 {
+		detail += fmt.Sprintf("; other programs took %.0f %% of the machine, bounds grew", others*100)
+		r.crowded++
+	}
 	if detail != "" {
-		detail = " (" + detail + ")"
+		detail = " (" + strings.TrimPrefix(detail, "; ") + ")"
 	}
 	if !ok {
-		r.ledger.complain("after %s%s: not back to full rate within %v", f.name, detail, recoverTime)
-		r.say("%s%s: NOT back to full rate after %v", f.name, detail, recoverTime)
+		r.ledger.complain("after %s%s: not back to full rate within %v", f.name, detail, recovery.Round(time.Second))
+		r.say("%s%s: NOT back to full rate after %v", f.name, detail, recovery.Round(time.Second))
 		return nil
 	}
 	r.say("%s%s: %d sends failed, full rate after %.1f s", f.name, detail, res.failed, recovery.Seconds())
@@ -156,7 +160,9 @@ func (r *run) awaitFullRate(ctx context.Context, since time.Time) (time.Duration
 	// so that the second does not begin before its time.
 	want := float64(r.opts.rate*len(senderNames)) * 0.56
 	const step = 50 * time.Millisecond
-	for from := since; from.Before(since.Add(recoverTime)); from = from.Add(step) {
+	start := sampleLoad()
+	start.at = since
+	for from := since; !start.over(recoverTime) || from.Before(since.Add(recoverTime)); from = from.Add(step) {
 		// A second for the sends to begin, one to return, one to arrive; most of
 		// the time less will do.
 		for limit := from.Add(3 * time.Second); ; {
@@ -173,7 +179,7 @@ func (r *run) awaitFullRate(ctx context.Context, since time.Time) (time.Duration
 			}
 		}
 	}
-	return recoverTime, false
+	return time.Since(since), false
 }
 
 func flushAll(ctx context.Context, addr string) error {
