@@ -54,10 +54,20 @@ type commit struct {
 	taken  atomic.Pointer[taken]
 }
 
-// taken is the end of the time in the queue.
+// taken is the end of the time in the queue, and what that was spent behind.
 type taken struct {
 	at     time.Time
 	behind *string
+}
+
+// blame names the server that a call has waited for longest: the one that its
+// flush waits for, unless the time in the queue was longer. Who has no time left
+// when the turn comes would blame whatever is asked first.
+func (t *taken) blame(queued time.Time, server *string) *string {
+	if t != nil && t.behind != nil && t.at.Sub(queued) > time.Since(t.at) {
+		return t.behind
+	}
+	return server
 }
 
 // The stages of a flush.
@@ -152,11 +162,7 @@ func (k *Committer) waited(err error, started bool, c *commit) error {
 	if stage == stageNone { // queued, or in a flush that has not begun
 		stage = k.last.Load()
 	}
-	server := *k.server(stage)
-	// The server that had no time left to answer is not to blame.
-	if t := c.taken.Load(); t != nil && t.behind != nil && t.at.Sub(c.queued) > time.Since(t.at) {
-		server = *t.behind
-	}
+	server := *c.taken.Load().blame(c.queued, k.server(stage))
 	switch {
 	case stage == stageNone: // nothing has begun yet
 		return err
@@ -215,7 +221,9 @@ func (k *Committer) flush(ctx context.Context, commits []*commit, errs []error) 
 		msgs[i] = c.msg
 		c.taken.Store(from)
 	}
-	defer func() { k.held.Store(k.server(commits[0].stage.Load())) }()
+	defer func() {
+		k.held.Store(from.blame(commits[0].queued, k.server(commits[0].stage.Load())))
+	}()
 	k.enter(stageNumber, commits...)
 	err := k.number(ctx, msgs)
 	if partial := (*bus.SeqError)(nil); errors.As(err, &partial) && len(partial.Errs) == len(commits) {

@@ -252,6 +252,18 @@ func TestLateTurnBlamesWhatItWaitedFor(t *testing.T) {
 	})
 }
 
+// It is not blamed either by those who come behind one that had no time left.
+func TestBlameIsHandedOn(t *testing.T) {
+	t.Parallel()
+	table, counters := "mysql", "redis"
+	began := time.Now()
+	late := &taken{at: began, behind: &table}
+	require.Equal(t, &table, late.blame(began.Add(-time.Hour), &counters))
+	require.Equal(t, &counters, late.blame(began, &counters), "it was not long in the queue")
+	require.Equal(t, &counters, (&taken{at: began}).blame(began.Add(-time.Hour), &counters), "nothing has ended before it")
+	require.Equal(t, &counters, (*taken)(nil).blame(began, &counters), "it is in the queue")
+}
+
 func TestOneBadMessageDoesNotSpoilTheOthers(t *testing.T) {
 	t.Parallel()
 	f := &fakeBackend{reject: map[string]bool{"bad": true}, failing: map[string]error{"broken": errors.New("WRONGTYPE")}}
