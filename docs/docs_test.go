@@ -69,6 +69,58 @@ func TestNamedConformanceTestsExist(t *testing.T) {
 	}
 }
 
+// Every sentence of guarantees.md names what shows it, or says why nothing does.
+func TestGuaranteesAreShown(t *testing.T) {
+	t.Parallel()
+	for _, problem := range unshown(pages(t)["guarantees.md"]) {
+		t.Error(problem)
+	}
+	for want, text := range map[string]string{
+		"without a reason": "Sends go on ○.",
+		"an empty reason":  "Sends go on ○ (no test: ).",
+		"nothing shows":    "| Sends go on | |\n",
+	} {
+		require.NotEmpty(t, unshown(text), want)
+	}
+	require.Empty(t, unshown("Sends go on ○ (no test: nobody can).\n| Sends | `node: TestSends` |\n"))
+}
+
+// unshown are the places where a mark has no reason, and the rows of tables
+// whose last cell is empty.
+func unshown(text string) (problems []string) {
+	for line := range strings.Lines(text) {
+		reasons := regexp.MustCompile(`○\s+\(no test: [^)\s][^)]*\)`).FindAllString(line, -1)
+		if strings.Count(line, "○") > len(reasons) && !strings.HasPrefix(line, "marked ○ has no test, for the reason") {
+			problems = append(problems, "a mark without reason: "+line)
+		}
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		if strings.HasPrefix(line, "|") && strings.TrimSpace(cells[len(cells)-1]) == "" {
+			problems = append(problems, "nothing shows: "+line)
+		}
+	}
+	return problems
+}
+
+// A fault that guarantees.md names is one of the fault suite's.
+func TestNamedFaultsExist(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../test/chaos/*.go")
+	require.NoError(t, err)
+	var sources strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		sources.Write(text)
+	}
+	names := regexp.MustCompile("fault `([^`]+)`").FindAllStringSubmatch(pages(t)["guarantees.md"], -1)
+	require.NotEmpty(t, names)
+	for _, m := range names {
+		if !strings.Contains(sources.String(), `"`+m[1]+`"`) {
+			t.Errorf("guarantees.md names the fault %q, which does not exist", m[1])
+		}
+	}
+}
+
 // testSources are the tests in a folder, or the suite if it is one.
 func testSources(t *testing.T, dir string) string {
 	t.Helper()
