@@ -223,6 +223,7 @@ func readOnly(d time.Duration) fault {
 // flood sends more than a stopped database takes.
 func flood(d time.Duration) fault {
 	return fault{fmt.Sprintf("SIGSTOP mysql under %d more sends/s", floodRate), d, func(ctx context.Context, r *run) (string, error) {
+		before := sampleLoad()
 		if err := r.begin(floodName, func(c *procConfig) { c.Pause = d }); err != nil {
 			return "", err
 		}
@@ -243,6 +244,6 @@ func flood(d time.Duration) fault {
 		if err := p.wait(floodAround + floodDeadline + drainTime); err != nil {
 			r.ledger.complain("flood: %v", err)
 		}
-		return seconds(d) + ", " + r.checkFlood(ctx, p.name), nil
+		return seconds(d) + ", " + r.checkFlood(ctx, p.name, before.others(sampleLoad())), nil
 	}}
 }
