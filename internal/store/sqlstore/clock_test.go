@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,35 +15,48 @@ import (
 // measurement over a slow connection does not spoil a good one.
 func TestClockFollowsTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ahead := 3 * time.Minute // of this machine
-		var there, back time.Duration
+		var mu sync.Mutex
+		var there, ahead time.Duration // of the request; of the server's clock
 		var down error
+		set := func(newThere, newAhead time.Duration, newDown error) {
+			mu.Lock()
+			defer mu.Unlock()
+			there, ahead, down = newThere, newAhead, newDown
+		}
+		get := func() (time.Duration, time.Duration, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return there, ahead, down
+		}
+		set(0, 3*time.Minute, nil)
 		c, err := startClock(t.Context(), func(context.Context) (time.Time, error) {
+			there, ahead, down := get()
 			time.Sleep(there)
-			now := time.Now().Add(ahead)
-			time.Sleep(back)
-			return now, down
+			return time.Now().Add(ahead), down
 		})
 		require.NoError(t, err)
 		defer c.stop()
-		off := func() time.Duration { return c.now().Sub(time.Now().Add(ahead)) }
+		off := func() time.Duration {
+			_, ahead, _ := get()
+			return c.now().Sub(time.Now().Add(ahead))
+		}
 		require.Zero(t, off())
 
 		// The server answers late: it was asked a second before it looked.
-		there, ahead = time.Second, 4*time.Minute
+		set(time.Second, 4*time.Minute, nil)
 		time.Sleep(clockInterval + 2*time.Second)
 		require.Equal(t, -time.Minute, off(), "it keeps the good measurement")
-		there = 0
+		set(0, 4*time.Minute, nil)
 		time.Sleep(3 * time.Second)
 		require.Zero(t, off(), "and measures again soon")
 
-		down, ahead = errors.New("down"), 5*time.Minute
+		set(0, 5*time.Minute, errors.New("down"))
 		time.Sleep(2 * clockInterval)
 		require.Equal(t, -time.Minute, off())
-		down, there = nil, time.Second
+		set(time.Second, 5*time.Minute, nil)
 		time.Sleep(clockDrift + 2*clockInterval)
 		require.Equal(t, 500*time.Millisecond, off(), "a slow measurement is better than an old one")
-		back, there = 0, 0
+		set(0, 5*time.Minute, nil)
 		time.Sleep(2 * clockInterval)
 		require.Zero(t, off())
 	})
