@@ -24,6 +24,9 @@ func (n *Node) do(ctx context.Context, target wire.HubChannel, call *control.Cal
 	if err != nil {
 		return &control.Reply{Error: err.Error()}
 	}
+	if call.Op == control.OpCount && choose == nil {
+		return &control.Reply{Count: h.count(target)}
+	}
 	ctx, cancel := context.WithTimeout(ctx, subscribeTimeout)
 	defer cancel()
 	list := h.list(target, choose)

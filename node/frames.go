@@ -29,6 +29,7 @@ func (e *requestError) Error() string { return e.name + ": " + e.message }
 // HandleMessage implements ws.Handler: it handles one message of the device,
 // in the goroutine that reads its socket.
 func (s *session) HandleMessage(op ws.Opcode, payload []byte) {
+	s.node.traffic.received()
 	if s.sub == protocol.Simple {
 		s.simpleMessage(op, payload)
 		return

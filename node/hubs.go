@@ -157,6 +157,25 @@ func (h *hub) each(target wire.HubChannel, choose *chooser, f func(*session)) {
 	}
 }
 
+// count is how many sessions each visits where no chooser is given.
+func (h *hub) count(target wire.HubChannel) int {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	switch target.Kind {
+	case wire.TargetAll:
+		return len(h.sessions)
+	case wire.TargetConnection:
+		if _, ok := h.sessions[target.ID]; ok {
+			return 1
+		}
+	case wire.TargetUser:
+		return len(h.users[target.ID])
+	case wire.TargetGroup:
+		return len(h.groups[target.ID])
+	}
+	return 0
+}
+
 // list collects what each visits, for work that may block.
 func (h *hub) list(target wire.HubChannel, choose *chooser) []*session {
 	var list []*session

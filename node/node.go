@@ -34,6 +34,7 @@ import (
 	"github.com/message-gateway/gateway/internal/core"
 	"github.com/message-gateway/gateway/internal/lifecycle"
 	"github.com/message-gateway/gateway/internal/outbound"
+	"github.com/message-gateway/gateway/node/console"
 	"github.com/message-gateway/gateway/rest"
 )
 
@@ -60,7 +61,10 @@ type Node struct {
 	views    stateViews
 	peers    peers
 	repeats  repeats
-	api      *rest.Handler // nil: not served
+	api      *rest.Handler    // nil: not served
+	console  *console.Handler // nil: not served
+	traffic  *traffic         // nil: nobody looks
+	since    time.Time
 	// publisher sends what devices send to groups; caller asks other nodes for
 	// connections; calls are those that this node is asked.
 	publisher *outbound.Publisher
@@ -109,7 +113,7 @@ func New(client *gateway.Client, opts Options) (*Node, error) {
 	_, _ = rand.Read(id[:]) // never fails, see crypto/rand
 	n := &Node{
 		core: c, opts: opts.withDefaults(), id: hex.EncodeToString(id[:]),
-		work: lifecycle.New(context.Background()), gap: make(chan struct{}, 1), done: make(chan struct{}),
+		work: lifecycle.New(context.Background()), gap: make(chan struct{}, 1), done: make(chan struct{}), since: time.Now().UTC(),
 	}
 	n.handlers, n.cutHandlers = context.WithCancel(context.Background())
 	if opts.REST != nil {
@@ -121,6 +125,13 @@ func New(client *gateway.Client, opts Options) (*Node, error) {
 	n.views = stateViews{node: n, wake: make(chan struct{}, 1)}
 	n.peers = peers{node: n}
 	n.repeats.limit = n.opts.MaxIdempotencyKeys
+	if opts.Console != nil {
+		var err error
+		n.traffic = &traffic{}
+		if n.console, err = console.New(client, inspector{n}, *opts.Console); err != nil {
+			return nil, fmt.Errorf("node: %w", err)
+		}
+	}
 	n.states = newStates(c)
 	n.answers = newAnswers(c)
 	n.retries = newRetries()
@@ -155,7 +166,8 @@ func New(client *gateway.Client, opts Options) (*Node, error) {
 
 // ServeHTTP accepts devices under any path that ends in /client/hubs/{hub}, or
 // in /client with the query parameter hub, and serves the REST data plane if
-// Options.REST is set. It answers everything else with an HTTP error.
+// Options.REST is set, and the console if Options.Console is. It answers
+// everything else with an HTTP error.
 func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !n.enter() {
 		w.Header().Set("Retry-After", "1") // another node answers
@@ -165,6 +177,10 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer n.serving.Done()
 	if n.api != nil && n.api.Serves(r) {
 		n.api.ServeHTTP(w, r)
+		return
+	}
+	if n.console != nil && n.console.Serves(r) {
+		n.console.ServeHTTP(w, r)
 		return
 	}
 	n.handshake(w, r)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/message-gateway/gateway/internal/roles"
+	"github.com/message-gateway/gateway/node/console"
 	"github.com/message-gateway/gateway/rest"
 )
 
@@ -52,6 +53,11 @@ type Options struct {
 	// whoever has an access key can send to devices and close them. It needs
 	// an access key. Default: not served.
 	REST *rest.Options
+	// Console, if not nil, makes the node serve a web page for those who run
+	// it, under Console.Path: connections, users, groups, rates, what waits for
+	// a user, and a form to send. It has a token of its own. Default: not
+	// served.
+	Console *console.Options
 
 	// HandoverTimeout is how long Shutdown waits for reliable connections to be
 	// recovered on other nodes, if there are any. Default: 5 s.

@@ -128,6 +128,7 @@ func (s *session) sendLocked(f outFrame) bool {
 			return false
 		}
 	}
+	s.node.traffic.sent()
 	if s.conn == nil {
 		return true
 	}

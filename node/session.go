@@ -38,6 +38,8 @@ type session struct {
 	mu    sync.Mutex
 	state sessionState
 	conn  *ws.Conn // nil while detached
+	// since is when the connection was accepted, in milliseconds since 1970.
+	since int64
 	// detachedAt is when the socket broke; the recovery window starts then.
 	detachedAt      time.Time
 	perms           roles.Set
@@ -77,7 +79,7 @@ const (
 
 func newSession(n *Node, id, hub, name string, sub protocol.Subprotocol, userID string) *session {
 	key := hubKey(hub)
-	return &session{node: n, id: id, hub: hub, hubKey: key, name: name, sub: sub, userID: userID}
+	return &session{node: n, id: id, hub: hub, hubKey: key, name: name, sub: sub, userID: userID, since: time.Now().UnixMilli()}
 }
 
 // hubKey is the form in which hub names are compared.

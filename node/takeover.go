@@ -34,6 +34,7 @@ type moved struct {
 	Groups   map[string]int64 `json:"groups,omitempty"`
 	Perms    roles.Set        `json:"perms"`
 	State    string           `json:"state,omitempty"`
+	Since    int64            `json:"since,omitempty"`
 	Next     uint64           `json:"next,omitempty"`
 	Frames   []movedFrame     `json:"frames,omitempty"`
 	Realtime []uint64         `json:"realtime,omitempty"`
@@ -132,7 +133,7 @@ func (s *session) pack() (*moved, *ws.Conn, error) {
 	}
 	s.state = sessionMoved
 	m := &moved{
-		UserID: s.userID, Hub: s.hub, Name: s.name, Groups: groups, Perms: s.perms, State: s.connectionState,
+		UserID: s.userID, Hub: s.hub, Name: s.name, Groups: groups, Perms: s.perms, State: s.connectionState, Since: s.since,
 		Next: s.out.next, Acks: slices.Clone(s.acks.ring), Realtime: slices.Clone(s.out.realtime), Streams: s.streams.export(),
 	}
 	now := time.Now()
@@ -235,7 +236,7 @@ func (s *session) arrive(ctx context.Context, m *moved) error {
 		}
 	}
 	s.mu.Lock()
-	s.perms, s.connectionState = m.Perms, m.State
+	s.perms, s.connectionState, s.since = m.Perms, m.State, m.Since
 	for _, id := range m.Acks {
 		s.acks.add(id, s.node.opts.MaxAckIDs)
 	}
