@@ -22,7 +22,7 @@ func TestPageOfAList(t *testing.T) {
 		}
 		want := slices.DeleteFunc(slices.Sorted(slices.Values(keys)), func(key string) bool { return key <= after })
 		want = want[:min(limit, len(want))]
-		require.Equal(t, len(want), len(p.keys))
+		require.Len(t, p.keys, len(want))
 		for i, key := range want {
 			require.Equal(t, key, p.keys[i])
 			require.Equal(t, "item of "+key, p.items[i])

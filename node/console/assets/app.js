@@ -194,8 +194,10 @@ function route() {
   shown = names.includes(name) ? name : "overview";
   for (const n of names) byId(n).hidden = n !== shown;
   for (const a of document.querySelectorAll(".tabs a")) {
-    if (a.hash.slice(1) === shown) a.setAttribute("aria-current", "page");
-    else a.removeAttribute("aria-current");
+    if (a.hash.slice(1) === shown) {
+      a.setAttribute("aria-current", "page");
+      a.scrollIntoView({ block: "nearest", inline: "center" });
+    } else a.removeAttribute("aria-current");
   }
   refresh();
 }

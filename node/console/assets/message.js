@@ -39,8 +39,8 @@ export function message(m) {
       el("span", { class: "badge kind" }, m.kind),
       el("span", { class: `badge ${look[m.status] ?? ""}` }, m.status),
       m.type ? el("strong", {}, m.type) : undefined,
-      el("code", {}, m.id)),
-    el("h3", {}, `Payload, to ${m.userId}${from ? `, from ${from}` : ""}, number ${m.seq}`),
+      el("code", {}, m.id, ` · seq ${m.seq}`)),
+    el("h3", {}, `Payload, to ${m.userId}${from ? `, from ${from}` : ""}`),
     ...content(m.payload),
     ...(m.response ? [el("h3", {}, m.failed ? "The device answered with an error" : "Answer"), ...content(m.response)] : []),
     steps(m));
