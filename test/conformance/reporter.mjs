@@ -7,7 +7,7 @@ import { basename } from "node:path";
 import { inspect } from "node:util";
 
 const suite = process.env.CONFORMANCE_SUITE ?? "embedded";
-const pkg = `github.com/message-gateway/gateway/test/conformance/${suite}`;
+const pkg = `github.com/message-gateway/gateway/test/${process.env.CONFORMANCE_FOLDER ?? "conformance"}/${suite}`;
 const backends = suite === "embedded" ? ["embedded"] : ["redis+mysql+rabbitmq", "redis", "mysql", "rabbitmq"];
 
 const line = (event) => JSON.stringify({ Package: pkg, ...event }) + "\n";

@@ -52,6 +52,25 @@ func (b backendConfig) config() (gateway.Config, error) {
 	}, nil
 }
 
+// env is the same for another program, as MSG_* variables.
+func (b backendConfig) env() (map[string]string, error) {
+	if b.Dir != "" {
+		return map[string]string{"MSG_EMBEDDED_DIR": b.Dir}, nil
+	}
+	c, err := b.config()
+	if err != nil {
+		return nil, err
+	}
+	host, port, err := net.SplitHostPort(c.MySQL.Addr)
+	return map[string]string{
+		"MSG_REDIS_ADDRS": c.Redis.Addrs[0], "MSG_REDIS_KEY_PREFIX": b.Prefix,
+		"MSG_MYSQL_HOST": host, "MSG_MYSQL_PORT": port, "MSG_MYSQL_USER": c.MySQL.User, "MSG_MYSQL_PASSWORD": c.MySQL.Password,
+		"MSG_MYSQL_DB":       c.MySQL.DB,
+		"MSG_RABBITMQ_ADDRS": c.RabbitMQ.Addrs[0], "MSG_RABBITMQ_USERNAME": c.RabbitMQ.User, "MSG_RABBITMQ_PASSWORD": c.RabbitMQ.Password,
+		"MSG_RABBITMQ_VHOST": c.RabbitMQ.VHost, "MSG_RABBITMQ_NAME_PREFIX": b.Prefix,
+	}, err
+}
+
 // backend is one set of backends, with names of its own.
 type backend struct {
 	config backendConfig

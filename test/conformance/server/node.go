@@ -15,6 +15,7 @@ import (
 
 	"github.com/message-gateway/gateway"
 	"github.com/message-gateway/gateway/node"
+	"github.com/message-gateway/gateway/node/console"
 	"github.com/message-gateway/gateway/rest"
 )
 
@@ -32,6 +33,8 @@ type nodeOptions struct {
 	MaxFrame, MaxQueue, MaxConnections                         int
 	// NoHandler leaves OnEvent out.
 	NoHandler bool
+	// ConsoleToken, if not empty, makes the node serve its console.
+	ConsoleToken string
 }
 
 // server is one node with its client.
@@ -96,6 +99,9 @@ func (s *server) open(ctx context.Context, cfg nodeConfig) error {
 	}
 	if o.NoHandler {
 		opts.OnEvent = nil
+	}
+	if o.ConsoleToken != "" {
+		opts.Console = &console.Options{Token: o.ConsoleToken}
 	}
 	if s.node, err = node.New(s.client, opts); err != nil {
 		return err

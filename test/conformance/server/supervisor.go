@@ -52,8 +52,12 @@ func supervise(ctx context.Context, kind string, count int, options json.RawMess
 			return err
 		}
 	}
+	env, err := b.config.env()
+	if err != nil {
+		return err
+	}
 	out.line(map[string]any{"ready": map[string]any{
-		"endpoints": endpoints, "accessKey": cfg.AccessKey, "secondaryKey": cfg.SecondaryKey,
+		"endpoints": endpoints, "accessKey": cfg.AccessKey, "secondaryKey": cfg.SecondaryKey, "env": env,
 	}})
 	commands(bufio.NewReader(os.Stdin), out, s.do)
 	return nil
