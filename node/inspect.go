@@ -138,7 +138,7 @@ func (i inspector) Groups(q console.Query) []console.Group {
 }
 
 // sets lists sets of connections by name, with their sizes.
-func sets[T any](h *hub, q console.Query, of func(*hub) map[string]members, make func(string, int) T) []T {
+func sets[T any](h *hub, q console.Query, of func(*hub) map[string]members, entry func(string, int) T) []T {
 	if h == nil {
 		return nil
 	}
@@ -146,7 +146,7 @@ func sets[T any](h *hub, q console.Query, of func(*hub) map[string]members, make
 	defer h.mu.RUnlock()
 	p := newPage[T](q.After, q.Limit)
 	for name, set := range of(h) {
-		p.offer(name, make(name, len(set)))
+		p.offer(name, entry(name, len(set)))
 	}
 	return p.items
 }

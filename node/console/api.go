@@ -39,7 +39,7 @@ func badRequest(format string, args ...any) error {
 func data(f func(h *Handler, ctx context.Context, r *http.Request) (any, error)) func(*Handler, http.ResponseWriter, *http.Request) {
 	return func(h *Handler, w http.ResponseWriter, r *http.Request) {
 		if !h.auth.allowed(r) {
-			h.refused("no_session", r)
+			h.countRefused(r, "no_session")
 			writeJSON(w, http.StatusUnauthorized, failure{"Sign in first."})
 			return
 		}
@@ -115,6 +115,9 @@ func (h *Handler) askCluster(ctx context.Context, hubs []Hub) cluster {
 	if time.Since(h.cluster.at) < clusterAge {
 		return h.cluster
 	}
+	// Not the end of this one caller: the others wait for the answer as well.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dataLimit/2)
+	defer cancel()
 	c := cluster{hubs: map[string]int{}}
 	var err error
 	c.nodes, err = h.node.Nodes(ctx)

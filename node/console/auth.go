@@ -83,7 +83,8 @@ func (h *Handler) page(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxLogin)
 	if !h.auth.right(r.PostFormValue("token")) {
-		h.refused("token", r)
+		h.countRefused(r, "token")
+		h.core.Log.Warn("wrong token for the console", "remote", r.RemoteAddr)
 		document(w, http.StatusUnauthorized, "refused.html")
 		return
 	}
@@ -104,8 +105,6 @@ func setSession(w http.ResponseWriter, r *http.Request, value string, ends time.
 	})
 }
 
-// refused notes a request that was turned away, without what it carried.
-func (h *Handler) refused(reason string, r *http.Request) {
-	h.core.Log.Warn("console request refused", "reason", reason, "remote", r.RemoteAddr)
+func (h *Handler) countRefused(r *http.Request, reason string) {
 	h.core.Metrics.Refused.Add(r.Context(), 1, metric.WithAttributes(attribute.String("reason", "console_"+reason)))
 }

@@ -108,7 +108,7 @@ func TestLogin(t *testing.T) {
 	res, _ = s.do(t, "/console/api/overview", "", "")
 	assert.Equal(t, http.StatusUnauthorized, res.StatusCode)
 	assert.NotContains(t, s.log.String(), token)
-	assert.Contains(t, s.log.String(), "console request refused")
+	assert.Contains(t, s.log.String(), "wrong token for the console")
 }
 
 func TestCookieIsSecureBehindTLS(t *testing.T) {

@@ -92,7 +92,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := h.origin.Check(r); err != nil {
-		h.refused("cross_origin", r)
+		h.countRefused(r, "cross_origin")
 		http.Error(w, "The request comes from another site.", http.StatusForbidden)
 		return
 	}
@@ -105,11 +105,10 @@ type endpoint struct {
 	serve  func(h *Handler, w http.ResponseWriter, r *http.Request)
 }
 
-// endpoints is filled by init, as pages refer to it.
-var endpoints map[string]endpoint
+var endpoints = allEndpoints()
 
-func init() {
-	endpoints = map[string]endpoint{
+func allEndpoints() map[string]endpoint {
+	all := map[string]endpoint{
 		"":                {http.MethodGet, (*Handler).page},
 		"login":           {http.MethodPost, (*Handler).login},
 		"logout":          {http.MethodPost, (*Handler).logout},
@@ -123,8 +122,9 @@ func init() {
 		"api/send":        {http.MethodPost, data((*Handler).send)},
 	}
 	for name := range assets {
-		endpoints[name] = endpoint{http.MethodGet, func(_ *Handler, w http.ResponseWriter, r *http.Request) { asset(w, r, name) }}
+		all[name] = endpoint{http.MethodGet, func(_ *Handler, w http.ResponseWriter, r *http.Request) { asset(w, r, name) }}
 	}
+	return all
 }
 
 // protect sets what keeps browsers from being used against the console: no
