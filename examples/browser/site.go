@@ -26,6 +26,8 @@ const (
 	maxBody = 64 << 10
 	// patience is how long the sender of a command waits for the answer.
 	patience = time.Minute
+	// maxPresent bounds the list of who is there.
+	maxPresent = 200
 )
 
 // site is the page and what it asks for.
@@ -158,7 +160,7 @@ func (s *site) disconnected(ctx context.Context, _ node.Connection, _ string) { 
 func (s *site) tellWhoIsThere(ctx context.Context) {
 	s.telling.Lock() // the last list that is sent is the last one that was read
 	defer s.telling.Unlock()
-	members, err := s.hub.GroupConnections(ctx, lobby, "", 0) // one page: more are not shown
+	members, err := s.hub.GroupConnections(ctx, lobby, "", maxPresent)
 	users := make([]string, 0, len(members))
 	for _, m := range members {
 		users = append(users, m.UserID)
