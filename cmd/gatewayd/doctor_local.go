@@ -60,7 +60,7 @@ const minKey = 32
 // what was typed by hand, not everything.
 func weakness(key string) string {
 	lower := strings.ToLower(key)
-	for _, word := range []string{"change", "example", "secret", "password", "gateway", "default", "12345678", "abcdefgh"} {
+	for _, word := range []string{"change", "replace", "example", "secret", "password", "gateway", "default", "12345678", "abcdefgh"} {
 		if strings.Contains(lower, word) {
 			return fmt.Sprintf("holds the word %q, as examples do", word)
 		}

@@ -34,10 +34,6 @@ and on --admin-listen only, which nobody but this machine reaches by default:
   /readyz        says which backend is down
   /debug/pprof/  with --pprof
 
-With OTEL_EXPORTER_OTLP_ENDPOINT set, traces go there; the other
-OTEL_EXPORTER_OTLP_* variables, OTEL_TRACES_SAMPLER and OTEL_RESOURCE_ATTRIBUTES
-have their usual meaning.
-
 On a signal /readyz says no; after --shutdown-delay devices are told to go to
 another node, and what they have acknowledged is written. A second signal ends
 the process at once. Under systemd (Type=notify) the node says when it is ready.
@@ -113,7 +109,7 @@ func serveNode(ctx context.Context, p *program, s serveSettings, cfg gateway.Con
 		}
 		defer func() { _ = admin.Close() }()
 	}
-	telemetry, err := openTelemetry(ctx, p.getenv)
+	telemetry, err := openTelemetry()
 	if err != nil {
 		return err
 	}

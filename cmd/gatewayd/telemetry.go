@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -16,10 +15,10 @@ import (
 	"github.com/message-gateway/gateway"
 )
 
-// telemetryClose bounds the last export of traces.
+// telemetryClose bounds the end of the providers.
 const telemetryClose = 3 * time.Second
 
-// telemetry is where metrics and traces of the process go.
+// telemetry is where the metrics of the process go.
 type telemetry struct {
 	// metrics serves them to Prometheus.
 	metrics http.Handler
@@ -28,7 +27,7 @@ type telemetry struct {
 
 // openTelemetry counts for Prometheus: the library's instruments, and the Go
 // runtime's and the process's own.
-func openTelemetry(_ context.Context, _ func(string) string) (*telemetry, error) {
+func openTelemetry() (*telemetry, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
@@ -49,9 +48,9 @@ func (t *telemetry) options() []gateway.Option {
 	return []gateway.Option{gateway.WithMeterProvider(t.meters)}
 }
 
-// close exports what is left.
+// close ends the providers.
 func (t *telemetry) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), telemetryClose)
 	defer cancel()
-	return errors.Join(t.meters.Shutdown(ctx))
+	return t.meters.Shutdown(ctx)
 }
