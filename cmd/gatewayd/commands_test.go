@@ -12,7 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/message-gateway/gateway"
+	"github.com/message-gateway/gateway/internal/store"
 	"github.com/message-gateway/gateway/internal/testenv"
+	"github.com/message-gateway/gateway/internal/wire"
 	"github.com/message-gateway/gateway/node"
 )
 
@@ -128,7 +130,7 @@ func TestSendAndStatus(t *testing.T) {
 		got = execute(t, environ, "", "send", "reliable", user, "1", "--fail-if-offline")
 		require.Equal(t, exitNotThere, got.code)
 		require.Equal(t, outcomeOffline, decode[receipt](t, got.stdout).Outcome)
-		got = execute(t, environ, "", "send", "command", user, "ASK", "--timeout", "100ms")
+		got = execute(t, environ, "", "send", "command", user, "ASK", "--timeout", "2s")
 		require.Equal(t, exitTimeout, got.code)
 		timedOut := decode[receipt](t, got.stdout)
 		require.Equal(t, outcomeTimeout, timedOut.Outcome)
@@ -168,38 +170,51 @@ func TestPurge(t *testing.T) {
 	t.Parallel()
 	eachEnvironment(t, func(t *testing.T, environ []string) {
 		require.Equal(t, exitOK, execute(t, environ, "", "migrate").code)
-		for range 3 {
-			require.Equal(t, exitTimeout, execute(t, environ, "", "send", "command", "ada", "ASK", "--timeout", "20ms").code)
-		}
+		storeFinished(t, environ, 3, 2*time.Hour)
 		require.Equal(t, exitOK, execute(t, environ, "", "send", "reliable", "ada", "1").code)
 		purge := func(args ...string) (run, purgeOutput) {
 			got := execute(t, environ, "", append([]string{"purge", "--json"}, args...)...)
 			return got, decode[purgeOutput](t, got.stdout)
 		}
-		_, young := purge("--older-than", "1h", "--yes")
+		_, young := purge("--older-than", "3h", "--yes")
 		require.Zero(t, young.Deleted)
-		var refused run
-		var out purgeOutput
-		// The time is cut to the second.
-		require.Eventually(t, func() bool {
-			refused, out = purge("--older-than", "0s")
-			return out.Found == 3
-		}, patience, 50*time.Millisecond)
+		refused, out := purge("--older-than", "1h")
+		require.Equal(t, 3, out.Found)
 		require.Equal(t, exitUsage, refused.code)
 		require.Contains(t, refused.stderr, "--yes")
-		dry, out := purge("--older-than", "0s", "--dry-run", "--limit", "2")
+		dry, out := purge("--older-than", "1h", "--dry-run", "--limit", "2")
 		require.Equal(t, exitOK, dry.code)
 		require.Equal(t, 2, out.Found)
 		require.True(t, out.More)
-		_, out = purge("--older-than", "0s", "--yes", "--limit", "2", "--batch", "1", "--pause", "1ms")
+		_, out = purge("--older-than", "1h", "--yes", "--limit", "2", "--batch", "1", "--pause", "1ms")
 		require.Equal(t, 2, out.Deleted)
 		require.True(t, out.More)
-		got := execute(t, environ, "", "purge", "--older-than", "0s", "--yes")
+		got := execute(t, environ, "", "purge", "--older-than", "1h", "--yes")
 		require.Contains(t, got.stdout, "deleted 1 rows")
 		counts := decode[countsOutput](t, execute(t, environ, "", "status", "--json").stdout).Counts
 		require.Equal(t, 1, counts["PENDING"], "unfinished messages stay")
-		require.Zero(t, counts["TIMED_OUT"])
+		require.Zero(t, counts["FINISHED"])
 	})
+}
+
+// storeFinished stores messages that finished some time ago.
+func storeFinished(t *testing.T, environ []string, n int, ago time.Duration) {
+	t.Helper()
+	p := testProgram(t, environ...)
+	cmd := find(t, p, "status")
+	cmd.SetContext(t.Context())
+	s, err := p.openFor(cmd)
+	require.NoError(t, err)
+	var rows []*store.Message
+	for i := range n {
+		rows = append(rows, &store.Message{
+			ID: "old-" + testenv.Unique(), UserID: "ada", PushType: wire.Reliable, Seq: int64(i + 1), Payload: json.RawMessage("1"),
+			Status: wire.Finished, FinishedAt: s.Now().Add(-ago),
+		})
+	}
+	_, err = s.Insert(t.Context(), rows)
+	require.NoError(t, err)
+	require.NoError(t, s.close())
 }
 
 // A node, a device with a token of the program, and commands that it answers.

@@ -146,7 +146,7 @@ func TestReadiness(t *testing.T) {
 		e := &endpoints{ready: r, metrics: http.NotFoundHandler()}
 		serve := func(h http.Handler) *httptest.ResponseRecorder {
 			w := httptest.NewRecorder()
-			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+			h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil))
 			return w
 		}
 		public, admin := serve(e.public(http.NotFoundHandler(), false)), serve(e.admin())

@@ -10,7 +10,7 @@ import (
 	"github.com/message-gateway/gateway/internal/token"
 )
 
-const tokenLong = `Make the URL with which a device of a user connects, and print it.
+const accessLong = `Make the URL with which a device of a user connects, and print it.
 
 It needs MSG_ACCESS_KEY, the one of the nodes, and --endpoint or MSG_ENDPOINT, the
 public base URL of the nodes; it asks no server. Whoever has the URL can connect
@@ -20,7 +20,7 @@ connection is anonymous, and the three sends cannot reach it.
 Roles: webpubsub.joinLeaveGroup and webpubsub.sendToGroup for all groups, or with
 .GROUP behind them for one.`
 
-const tokenExample = `  # For a device of ada, for an hour.
+const accessExample = `  # For a device of ada, for an hour.
   gatewayd token ada --endpoint https://push.example.com
 
   # One that may chat in a group and is in it from the start.
@@ -34,7 +34,7 @@ func newToken(p *program) *cobra.Command {
 	var lifetime time.Duration
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "token [USER] [flags]", Short: "Print a URL with which a device of a user connects", Long: tokenLong, Example: tokenExample,
+		Use: "token [USER] [flags]", Short: "Print a URL with which a device of a user connects", Long: accessLong, Example: accessExample,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return nil
