@@ -13,6 +13,7 @@ import (
 
 	"github.com/message-gateway/gateway/internal/replies"
 	"github.com/message-gateway/gateway/internal/store"
+	"github.com/message-gateway/gateway/internal/telemetry"
 	"github.com/message-gateway/gateway/internal/wire"
 )
 
@@ -70,36 +71,41 @@ func (c *Client) SendCommand(ctx context.Context, userID, commandType string, da
 func (c *Client) sendCommand(ctx context.Context, userID, commandType string, data any, opts []SendOption) (*CommandResult, error) {
 	msg, o, err := c.newCommand(ctx, userID, commandType, data, opts)
 	if err != nil {
+		_, s := c.begin(ctx, kindCommand, userID)
+		c.end(ctx, s, 1, err)
 		return nil, err
 	}
-	if err := c.checkOnline(ctx, userID, o); err != nil {
-		return nil, err
+	if o.noWait {
+		res, _, err := c.storeCommand(ctx, msg, o)
+		return res, err
 	}
-	var waiter *replies.Waiter
-	if !o.noWait {
-		// Registered before anything is written: the fastest answer finds it.
-		msg.ResponseQueue = c.replies.Queue()
-		if waiter, err = c.replies.Add(msg.RequestID, msg.ID); err != nil {
-			return nil, c.translate(err)
-		}
-		defer c.replies.Remove(waiter)
+	ctx, w := c.beginWait(ctx, telemetry.RequestCommand, msg.ID)
+	res, err := c.requestCommand(ctx, w, msg, o)
+	c.endWait(ctx, w, err)
+	return res, err
+}
+
+// requestCommand sends a command and waits for its answer.
+func (c *Client) requestCommand(ctx context.Context, w waiting, msg *store.Message, o *sendOptions) (*CommandResult, error) {
+	// Registered before anything is written: the fastest answer finds it.
+	msg.ResponseQueue = c.replies.Queue()
+	waiter, err := c.replies.Add(msg.RequestID, msg.ID)
+	if err != nil {
+		return nil, c.translate(err)
 	}
+	defer c.replies.Remove(waiter)
 	timer := time.NewTimer(o.timeout)
 	defer timer.Stop()
-
-	res := &CommandResult{MessageID: msg.ID}
-	duplicate, err := c.commitCommand(ctx, msg, o.timeout)
-	c.count(ctx, kindCommand, err)
+	res, duplicate, err := c.storeCommand(ctx, msg, o)
 	switch {
 	case err != nil:
-		return res, c.translate(err)
-	case o.noWait:
-		return res, nil
+		return res, err
 	case duplicate:
-		return c.await(ctx, msg.ID, timer.C)
+		return c.await(ctx, w, msg.ID, timer.C)
 	}
 	select {
 	case outcome := <-waiter.C:
+		c.received(ctx, w, outcome)
 		return c.commandOutcome(res, outcome)
 	case <-timer.C:
 		return c.timedOut(res)
@@ -108,6 +114,21 @@ func (c *Client) sendCommand(ctx context.Context, userID, commandType string, da
 	case <-c.closed:
 		return res, ErrClosed
 	}
+}
+
+// storeCommand is the send of a command. The result is nil if nothing can have
+// been stored.
+func (c *Client) storeCommand(ctx context.Context, msg *store.Message, o *sendOptions) (res *CommandResult, duplicate bool, err error) {
+	ctx, s := c.begin(ctx, kindCommand, msg.UserID)
+	s.named(msg)
+	msg.Trace = c.core.Tracer.Of(ctx)
+	if err = c.checkOnline(ctx, msg.UserID, o); err == nil {
+		res = &CommandResult{MessageID: msg.ID}
+		duplicate, err = c.commitCommand(ctx, msg, o.timeout)
+		err = c.translate(err)
+	}
+	c.end(ctx, s, 1, err)
+	return res, duplicate, err
 }
 
 // commitCommand stores the command; its timeout bounds that, too.
@@ -171,7 +192,10 @@ func (c *Client) AwaitCommand(ctx context.Context, messageID string) (*CommandRe
 	err := c.usable(ctx)
 	var res *CommandResult
 	if err == nil {
-		res, err = c.await(ctx, messageID, nil)
+		var w waiting
+		ctx, w = c.beginWait(ctx, telemetry.AwaitCommand, messageID)
+		res, err = c.await(ctx, w, messageID, nil)
+		c.endWait(ctx, w, err)
 	}
 	if err != nil {
 		return res, fmt.Errorf("gateway: await command: %w", err)
@@ -179,7 +203,7 @@ func (c *Client) AwaitCommand(ctx context.Context, messageID string) (*CommandRe
 	return res, nil
 }
 
-func (c *Client) await(ctx context.Context, messageID string, timeout <-chan time.Time) (*CommandResult, error) {
+func (c *Client) await(ctx context.Context, w waiting, messageID string, timeout <-chan time.Time) (*CommandResult, error) {
 	res := &CommandResult{MessageID: messageID}
 	row, err := c.core.Store.Get(ctx, messageID)
 	switch {
@@ -188,7 +212,9 @@ func (c *Client) await(ctx context.Context, messageID string, timeout <-chan tim
 	case err != nil:
 		return nil, c.translate(err)
 	case row.PushType != wire.Command || !row.Status.Unfinished():
-		return c.commandOutcome(res, replies.Outcome{Row: row})
+		outcome := replies.Outcome{Row: row}
+		c.received(ctx, w, outcome)
+		return c.commandOutcome(res, outcome)
 	}
 	waiter, err := c.replies.Add("", messageID)
 	if err != nil {
@@ -204,6 +230,7 @@ func (c *Client) await(ctx context.Context, messageID string, timeout <-chan tim
 	}
 	select {
 	case outcome := <-waiter.C:
+		c.received(ctx, w, outcome)
 		return c.commandOutcome(res, outcome)
 	case <-expired:
 		return c.timedOut(res)

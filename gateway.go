@@ -69,6 +69,8 @@ type Client struct {
 	// columns are the limits of the existing table, once they were read.
 	columns atomic.Pointer[store.Limits]
 
+	// unwatch ends the reports about queues.
+	unwatch   func()
 	closeOnce sync.Once
 	closed    chan struct{}
 	closeErr  error
@@ -104,7 +106,7 @@ func New(ctx context.Context, cfg Config, opts ...Option) (*Client, error) {
 	c.core = &core.Core{
 		Bus: b.bus, Store: b.store, Broker: b.broker, Names: b.names,
 		BusName: b.busName, StoreName: b.storeName, BrokerName: b.brokerName,
-		Log: s.logger, Metrics: metrics, DefaultHub: cfg.Hub,
+		Log: s.logger, Metrics: metrics, Tracer: telemetry.NewTracer(s.tracer, cfg.EmbeddedDir == ""), DefaultHub: cfg.Hub,
 		AccessKeys: b.accessKeys, Endpoints: cfg.Endpoints,
 		MaxPayload: cfg.MaxPayload, Closed: c.closed,
 		Limits: cfg.Limits.protocol(), Filter: cfg.Limits.filter(), Page: cfg.Limits.Page,
@@ -117,7 +119,21 @@ func New(ctx context.Context, cfg Config, opts ...Option) (*Client, error) {
 	c.hints = outbound.NewHinter(c.core)
 	c.commits = outbound.NewCommitter(c.core, c.hints)
 	c.tx = outbound.NewTxWatcher(c.core, c.commits, c.hints)
+	if c.unwatch, err = metrics.Watch(c.queues()); err != nil {
+		return nil, errors.Join(fmt.Errorf("gateway: new client: metrics: %w", err), c.Close())
+	}
 	return c, nil
+}
+
+// queues are everything in the client and its backends where work can wait.
+func (c *Client) queues() []telemetry.Queue {
+	var all []telemetry.Queue
+	for _, part := range []any{c.commits, c.realtime, c.hints, c.tx, c.replies, c.core.Bus, c.core.Broker} {
+		if queued, ok := part.(telemetry.Queued); ok {
+			all = append(all, queued.Queues()...)
+		}
+	}
+	return all
 }
 
 // Close waits for running sends, for Config.DrainTimeout at most, fails what
@@ -128,6 +144,9 @@ func New(ctx context.Context, cfg Config, opts ...Option) (*Client, error) {
 func (c *Client) Close() error {
 	c.closeOnce.Do(func() {
 		close(c.closed)
+		if c.unwatch != nil {
+			c.unwatch()
+		}
 		deadline := time.Now().Add(c.drain)
 		c.replies.Close()
 		c.tx.Close()

@@ -10,6 +10,7 @@ import (
 	"github.com/message-gateway/gateway/internal/bus"
 	"github.com/message-gateway/gateway/internal/control"
 	"github.com/message-gateway/gateway/internal/protocol"
+	"github.com/message-gateway/gateway/internal/telemetry"
 	"github.com/message-gateway/gateway/internal/wire"
 )
 
@@ -83,7 +84,12 @@ func (h *Hub) names() wire.Names { return h.client.core.Names }
 // send publishes one message for a channel; bad is what is wrong with the
 // target.
 func (h *Hub) send(ctx context.Context, target, channel string, bad error, payload any, opts []HubOption, allowed ...string) error {
+	ctx, s := h.client.begin(ctx, kindHub, "")
+	if s.span.IsRecording() {
+		s.span.SetAttributes(telemetry.KeyHub.String(h.name))
+	}
 	err := h.trySend(ctx, channel, bad, payload, opts, allowed)
+	h.client.end(ctx, s, 1, err)
 	if err != nil {
 		return fmt.Errorf("gateway: send to %s: %w", target, err)
 	}
@@ -106,8 +112,8 @@ func (h *Hub) trySend(ctx context.Context, channel string, bad error, payload an
 	if o.key != "" {
 		message.Identify(channel, o.key)
 	}
+	message.SetTrace(h.client.core.Tracer.Of(ctx))
 	_, err = h.client.realtime.Publish(ctx, bus.Publication{Channel: channel, Payload: message.Encode(), Sharded: true})
-	h.client.count(ctx, kindHub, err)
 	return h.client.translate(err)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Option changes how New builds a Client.
@@ -19,6 +20,7 @@ type Option func(*settings)
 type settings struct {
 	logger *slog.Logger
 	meter  metric.MeterProvider
+	tracer trace.TracerProvider
 	redis  redis.UniversalClient
 	db     *sql.DB
 }
@@ -44,6 +46,14 @@ func WithLogger(logger *slog.Logger) Option {
 // WithMeterProvider sets where metrics go. The default counts nothing.
 func WithMeterProvider(provider metric.MeterProvider) Option {
 	return func(s *settings) { s.meter = provider }
+}
+
+// WithTracerProvider sets where the spans of sends and deliveries go; they follow
+// a message to its acknowledgement, and a command to its answer, across
+// processes (docs/observability.md). A send continues the trace in its ctx. The
+// default, and nil, trace nothing and cost nothing.
+func WithTracerProvider(provider trace.TracerProvider) Option {
+	return func(s *settings) { s.tracer = provider }
 }
 
 // WithRedis hands over a connection pool, which stays the caller's to close.

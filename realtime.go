@@ -24,7 +24,10 @@ import (
 // Errors: those that match ErrInvalidArgument, ErrUserOffline, ErrOverloaded,
 // ErrClosed, the end of ctx, or that of the bus, with its address.
 func (c *Client) SendRealtime(ctx context.Context, userID string, payload any, opts ...SendOption) error {
-	if err := c.sendRealtime(ctx, userID, payload, opts); err != nil {
+	ctx, s := c.begin(ctx, kindRealtime, userID)
+	err := c.sendRealtime(ctx, userID, payload, opts)
+	c.end(ctx, s, 1, err)
+	if err != nil {
 		return fmt.Errorf("gateway: send realtime: %w", err)
 	}
 	return nil
@@ -49,7 +52,6 @@ func (c *Client) sendRealtime(ctx context.Context, userID string, payload any, o
 		return err
 	}
 	_, err = c.realtime.Publish(ctx, bus.Publication{Channel: c.core.Names.Realtime(userID), Payload: raw})
-	c.count(ctx, kindRealtime, err)
 	return c.translate(err)
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
 	"github.com/message-gateway/gateway/internal/store"
 	"github.com/message-gateway/gateway/internal/wire"
@@ -36,18 +37,21 @@ const MaxBatch = 10_000
 // ErrUserOffline, ErrNoSchema, ErrOverloaded, ErrClosed, the end of ctx, or
 // that of Redis or MySQL, with its address. RabbitMQ being down is no error.
 func (c *Client) SendReliable(ctx context.Context, userID string, payload any, opts ...SendOption) (string, error) {
-	id, err := c.sendReliable(ctx, userID, payload, opts)
+	ctx, s := c.begin(ctx, kindReliable, userID)
+	id, err := c.sendReliable(ctx, &s, userID, payload, opts)
+	c.end(ctx, s, 1, err)
 	if err != nil {
 		return "", fmt.Errorf("gateway: send reliable: %w", err)
 	}
 	return id, nil
 }
 
-func (c *Client) sendReliable(ctx context.Context, userID string, payload any, opts []SendOption) (string, error) {
+func (c *Client) sendReliable(ctx context.Context, s *sending, userID string, payload any, opts []SendOption) (string, error) {
 	msg, o, err := c.newReliable(ctx, userID, payload, opts, append([]string{"FailIfOffline"}, storedOptions...))
 	if err != nil {
 		return "", err
 	}
+	s.named(msg)
 	if err := c.checkOnline(ctx, userID, o); err != nil {
 		return "", err
 	}
@@ -55,7 +59,6 @@ func (c *Client) sendReliable(ctx context.Context, userID string, payload any, o
 	if err == nil && duplicate {
 		err = conflict(msg, c.sameMessage(ctx, msg))
 	}
-	c.count(ctx, kindReliable, err)
 	if err != nil {
 		return "", c.translate(err)
 	}
@@ -77,14 +80,16 @@ func (c *Client) sendReliable(ctx context.Context, userID string, payload any, o
 //
 // FailIfOffline does not apply; otherwise as SendReliable.
 func (c *Client) SendReliableTx(ctx context.Context, tx *sql.Tx, userID string, payload any, opts ...SendOption) (string, error) {
-	id, err := c.sendReliableTx(ctx, tx, userID, payload, opts)
+	ctx, s := c.begin(ctx, kindReliable, userID)
+	id, err := c.sendReliableTx(ctx, &s, tx, userID, payload, opts)
+	c.end(ctx, s, 1, err)
 	if err != nil {
 		return "", fmt.Errorf("gateway: send reliable in transaction: %w", err)
 	}
 	return id, nil
 }
 
-func (c *Client) sendReliableTx(ctx context.Context, tx *sql.Tx, userID string, payload any, opts []SendOption) (string, error) {
+func (c *Client) sendReliableTx(ctx context.Context, s *sending, tx *sql.Tx, userID string, payload any, opts []SendOption) (string, error) {
 	if tx == nil {
 		return "", fmt.Errorf("%w: tx is nil", ErrInvalidArgument)
 	}
@@ -92,6 +97,7 @@ func (c *Client) sendReliableTx(ctx context.Context, tx *sql.Tx, userID string, 
 	if err != nil {
 		return "", err
 	}
+	s.named(msg)
 	duplicate, err := c.tx.Commit(ctx, tx, msg)
 	if err == nil && duplicate {
 		err = c.sameMessage(ctx, msg)
@@ -100,7 +106,6 @@ func (c *Client) sendReliableTx(ctx context.Context, tx *sql.Tx, userID string, 
 			err = nil
 		}
 	}
-	c.count(ctx, kindReliable, err)
 	if err != nil {
 		return "", c.translate(err)
 	}
@@ -124,7 +129,12 @@ type Outgoing struct {
 // that the others are stored). A message whose WithMessageID is stored already
 // is not stored again and is no error. Otherwise as SendReliable.
 func (c *Client) SendReliableBatch(ctx context.Context, batch []Outgoing) ([]string, error) {
+	ctx, s := c.begin(ctx, kindReliable, "")
+	if s.span.IsRecording() {
+		s.span.SetAttributes(semconv.MessagingBatchMessageCount(len(batch)))
+	}
 	ids, err := c.sendReliableBatch(ctx, batch)
+	c.end(ctx, s, len(batch), err)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: send reliable batch: %w", err)
 	}
@@ -163,9 +173,6 @@ func (c *Client) sendReliableBatch(ctx context.Context, batch []Outgoing) ([]str
 		return nil, err
 	}
 	duplicates, err := c.commits.CommitAll(ctx, msgs)
-	for range msgs {
-		c.count(ctx, kindReliable, err)
-	}
 	if err != nil {
 		return nil, c.translate(err)
 	}
@@ -238,7 +245,7 @@ func (c *Client) newMessage(ctx context.Context, userID string, kind wire.PushTy
 	return &store.Message{
 		ID: id, SenderType: o.senderType, SenderID: o.senderID, UserID: userID, PushType: kind,
 		Payload: payload, Status: wire.Pending, Nonce: uuid.NewString(), RetryInterval: o.retryInterval,
-		CreatedAt: now, UpdatedAt: now,
+		CreatedAt: now, UpdatedAt: now, Trace: c.core.Tracer.Of(ctx),
 	}, nil
 }
 

@@ -2,26 +2,10 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"unicode/utf8"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/metric"
-
-	"github.com/message-gateway/gateway/internal/batch"
-	"github.com/message-gateway/gateway/internal/broker"
-	"github.com/message-gateway/gateway/internal/bus"
-	"github.com/message-gateway/gateway/internal/replies"
 	"github.com/message-gateway/gateway/internal/store"
-)
-
-// Kinds of sends, as metrics name them.
-const (
-	kindRealtime = "realtime"
-	kindReliable = "reliable"
-	kindCommand  = "command"
-	kindHub      = "hub"
 )
 
 // checkUserID checks a user id against the columns of the table.
@@ -84,33 +68,4 @@ func (c *Client) limits(ctx context.Context) (store.Limits, error) {
 	default:
 		return store.DefaultLimits, nil
 	}
-}
-
-// outcomes are the attributes of every send, made once.
-var outcomes = map[string][2]metric.MeasurementOption{
-	kindRealtime: outcomesOf(kindRealtime), kindReliable: outcomesOf(kindReliable),
-	kindCommand: outcomesOf(kindCommand), kindHub: outcomesOf(kindHub),
-}
-
-func outcomesOf(kind string) [2]metric.MeasurementOption {
-	option := func(outcome string) metric.MeasurementOption {
-		return metric.WithAttributeSet(attribute.NewSet(attribute.String("kind", kind), attribute.String("outcome", outcome)))
-	}
-	return [2]metric.MeasurementOption{option("ok"), option("error")}
-}
-
-func (c *Client) count(ctx context.Context, kind string, err error) {
-	outcome := 0
-	if err != nil {
-		outcome = 1
-	}
-	c.core.Metrics.Sends.Add(ctx, 1, outcomes[kind][outcome])
-}
-
-func isClosed(err error) bool {
-	return errors.Is(err, batch.ErrClosed) || errors.Is(err, replies.ErrClosed) || errors.Is(err, broker.ErrClosed) || errors.Is(err, bus.ErrClosed)
-}
-
-func isFull(err error) bool {
-	return errors.Is(err, batch.ErrFull) || errors.Is(err, replies.ErrFull)
 }

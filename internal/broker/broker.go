@@ -6,6 +6,8 @@ package broker
 import (
 	"context"
 	"errors"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // ErrClosed is returned by every method after Close.
@@ -22,12 +24,16 @@ type Notification struct {
 	// ReplyTo and CorrelationID are set for a command that waits.
 	ReplyTo       string
 	CorrelationID string
+	// Trace is the span that published it, or not valid.
+	Trace trace.SpanContext
 }
 
 // Answer is a device's answer to a command on its way to the waiting client.
 type Answer struct {
 	CorrelationID string
 	Body          []byte
+	// Trace is the span that published it, or not valid.
+	Trace trace.SpanContext
 }
 
 // Broker connects processes through queues. All methods may be called at the

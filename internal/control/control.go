@@ -12,6 +12,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/message-gateway/gateway/internal/telemetry"
 )
 
 // Message is a message for connections.
@@ -30,7 +34,17 @@ type Message struct {
 	TTLSeconds int               `json:"ttl,omitempty"`
 	Metadata   map[string]string `json:"md,omitempty"`
 	Stream     *Stream           `json:"st,omitempty"`
-	Data       []byte            `json:"-"`
+	// TraceParent and TraceState are the trace that the message belongs to.
+	TraceParent string `json:"tp,omitempty"`
+	TraceState  string `json:"ts,omitempty"`
+	Data        []byte `json:"-"`
+}
+
+// SetTrace makes the message carry a trace, if that is sampled.
+func (m *Message) SetTrace(sc trace.SpanContext) {
+	if sc.IsSampled() {
+		m.TraceParent, m.TraceState = telemetry.Format(sc)
+	}
 }
 
 // Stream says which part of a stream a message is.

@@ -23,6 +23,8 @@ type Core struct {
 	Names   wire.Names
 	Log     *slog.Logger
 	Metrics *telemetry.Metrics
+	// Tracer is nil where nothing is traced.
+	Tracer *telemetry.Tracer
 	// BusName, StoreName and BrokerName say in errors which server is meant,
 	// with its address and without its password.
 	BusName, StoreName, BrokerName string

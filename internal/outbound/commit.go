@@ -14,6 +14,7 @@ import (
 	"github.com/message-gateway/gateway/internal/core"
 	"github.com/message-gateway/gateway/internal/seq"
 	"github.com/message-gateway/gateway/internal/store"
+	"github.com/message-gateway/gateway/internal/telemetry"
 )
 
 // Bounds of the group commit. A batch of 256 rows is where one INSERT stops
@@ -140,6 +141,8 @@ func (k *Committer) Commit(ctx context.Context, msg *store.Message) (duplicate b
 	switch {
 	case err == nil:
 		return c.duplicate, nil
+	case errors.Is(err, batch.ErrFull):
+		k.core.Metrics.Overflow(telemetry.QueueCommit)
 	case ctx.Err() != nil:
 		// The flush may still run, so nothing else of c may be read.
 		err = k.waited(err, started, c)
@@ -211,6 +214,11 @@ func (k *Committer) number(ctx context.Context, msgs []*store.Message) error {
 	return err
 }
 
+// Queues are what the Committer bounds.
+func (k *Committer) Queues() []telemetry.Queue {
+	return []telemetry.Queue{{Name: telemetry.QueueCommit, Length: k.group.Waiting, Limit: telemetry.Bound(maxWaiting)}}
+}
+
 // Close waits for running commits, for drain at most.
 func (k *Committer) Close(drain time.Duration) { k.group.Close(drain) }
 
@@ -224,6 +232,8 @@ func (k *Committer) flush(ctx context.Context, commits []*commit, errs []error) 
 	defer func() {
 		k.held.Store(from.blame(commits[0].queued, k.server(commits[0].stage.Load())))
 	}()
+	ctx, span := telemetry.Batch(ctx, k.core.Tracer, telemetry.Commit, msgs, traceOf)
+	defer func() { telemetry.End(span, "store", errors.Join(errs...)) }()
 	k.enter(stageNumber, commits...)
 	err := k.number(ctx, msgs)
 	if partial := (*bus.SeqError)(nil); errors.As(err, &partial) && len(partial.Errs) == len(commits) {

@@ -5,11 +5,15 @@ import (
 	"sync"
 	"time"
 
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/message-gateway/gateway/internal/broker"
 	"github.com/message-gateway/gateway/internal/bus"
 	"github.com/message-gateway/gateway/internal/core"
 	"github.com/message-gateway/gateway/internal/lifecycle"
 	"github.com/message-gateway/gateway/internal/store"
+	"github.com/message-gateway/gateway/internal/telemetry"
 	"github.com/message-gateway/gateway/internal/wire"
 )
 
@@ -62,6 +66,7 @@ func (h *Hinter) Tell(msg *store.Message) {
 	}
 	h.mu.Unlock()
 	if full {
+		h.core.Metrics.Overflow(telemetry.QueueHints)
 		h.core.Metrics.HintsLost.Add(context.Background(), 1)
 		return
 	}
@@ -84,6 +89,21 @@ func (h *Hinter) Close(drain time.Duration) {
 	}
 	h.work.Stop()
 }
+
+// Queues are what the Hinter bounds.
+func (h *Hinter) Queues() []telemetry.Queue {
+	waiting := func() int {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return len(h.queue)
+	}
+	return []telemetry.Queue{
+		{Name: telemetry.QueueHints, Length: waiting, Limit: telemetry.Bound(maxHints)},
+		{Name: telemetry.QueueNotifications, Length: func() int { return len(h.notices) }, Limit: telemetry.Bound(maxNotices)},
+	}
+}
+
+func traceOf(msg *store.Message) trace.SpanContext { return msg.Trace }
 
 func (h *Hinter) idle() bool {
 	h.mu.Lock()
@@ -132,6 +152,8 @@ func (h *Hinter) settle(n int) {
 func (h *Hinter) publish(ctx context.Context, msgs []*store.Message) {
 	ctx, cancel := context.WithTimeout(ctx, hintTimeout)
 	defer cancel()
+	ctx, span := telemetry.Batch(ctx, h.core.Tracer, telemetry.Hint, msgs, traceOf)
+	defer span.End()
 	pubs := make([]bus.Publication, 0, len(msgs))
 	sent := make([]*store.Message, 0, len(msgs))
 	for _, msg := range msgs {
@@ -155,7 +177,7 @@ func (h *Hinter) publish(ctx context.Context, msgs []*store.Message) {
 		if receivers[i] > 0 {
 			continue
 		}
-		n := broker.Notification{MessageID: msg.ID}
+		n := broker.Notification{MessageID: msg.ID, Trace: msg.Trace}
 		if msg.ResponseQueue != "" {
 			n.ReplyTo, n.CorrelationID = msg.ResponseQueue, msg.RequestID
 		}
@@ -164,6 +186,7 @@ func (h *Hinter) publish(ctx context.Context, msgs []*store.Message) {
 		case h.notices <- n:
 		default:
 			h.settle(1)
+			h.core.Metrics.Overflow(telemetry.QueueNotifications)
 			h.core.Metrics.HintsLost.Add(ctx, 1)
 		}
 	}
@@ -174,7 +197,14 @@ func (h *Hinter) notify(ctx context.Context) {
 		select {
 		case n := <-h.notices:
 			attempt, cancel := context.WithTimeout(ctx, noticeTimeout)
-			if err := h.core.Broker.Notify(attempt, n); err != nil {
+			attempt, span := h.core.Tracer.StartRemote(attempt, n.Trace, telemetry.Notify)
+			if span.IsRecording() {
+				n.Trace = span.SpanContext()
+				span.SetAttributes(semconv.MessagingMessageID(n.MessageID))
+			}
+			err := h.core.Broker.Notify(attempt, n)
+			telemetry.End(span, "broker", err)
+			if err != nil {
 				h.core.Metrics.HintsLost.Add(ctx, 1)
 				h.core.Log.Warn("notification not published", "message_id", n.MessageID, "error", err)
 			}
@@ -209,6 +239,12 @@ func HintOf(msg *store.Message) (*wire.Hint, error) {
 	hint := &wire.Hint{
 		ID: msg.ID, Type: msg.PushType, Seq: msg.Seq, RequestID: msg.RequestID,
 		ResponseQueue: msg.ResponseQueue, RetryInterval: msg.RetryInterval, Envelope: encoded,
+	}
+	if msg.Trace.IsSampled() {
+		hint.TraceParent, hint.TraceState = telemetry.Format(msg.Trace)
+	}
+	if !msg.CreatedAt.IsZero() {
+		hint.SentAt = msg.CreatedAt.UnixMicro()
 	}
 	if !msg.ExpiresAt.IsZero() {
 		hint.ExpiresAt = msg.ExpiresAt.UnixMicro()

@@ -2,12 +2,14 @@ package outbound
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/message-gateway/gateway/internal/batch"
 	"github.com/message-gateway/gateway/internal/bus"
 	"github.com/message-gateway/gateway/internal/core"
+	"github.com/message-gateway/gateway/internal/telemetry"
 )
 
 // Bounds of the shared round trips of realtime messages.
@@ -47,12 +49,19 @@ func (p *Publisher) Publish(ctx context.Context, pub bus.Publication) (int64, er
 	switch {
 	case err == nil:
 		return item.receivers, nil
+	case errors.Is(err, batch.ErrFull):
+		p.core.Metrics.Overflow(telemetry.QueuePublish)
 	case ctx.Err() != nil && started:
 		err = fmt.Errorf("%w while waiting for %s; the message may or may not have been sent", err, p.core.BusName)
 	case ctx.Err() != nil:
 		err = fmt.Errorf("%w while earlier sends were waiting for %s; nothing was sent", err, p.core.BusName)
 	}
 	return 0, err
+}
+
+// Queues are what the Publisher bounds.
+func (p *Publisher) Queues() []telemetry.Queue {
+	return []telemetry.Queue{{Name: telemetry.QueuePublish, Length: p.group.Waiting, Limit: telemetry.Bound(maxWaiting)}}
 }
 
 // Close waits for running calls, for drain at most.

@@ -9,6 +9,7 @@ import (
 	"github.com/message-gateway/gateway/internal/core"
 	"github.com/message-gateway/gateway/internal/lifecycle"
 	"github.com/message-gateway/gateway/internal/store"
+	"github.com/message-gateway/gateway/internal/telemetry"
 )
 
 // A message that was written inside the caller's transaction is looked for, at
@@ -67,6 +68,7 @@ func (w *TxWatcher) Commit(ctx context.Context, tx *sql.Tx, msg *store.Message) 
 	}
 	w.mu.Unlock()
 	if full {
+		w.core.Metrics.Overflow(telemetry.QueueTransactions)
 		w.core.Metrics.HintsLost.Add(ctx, 1)
 		return false, nil
 	}
@@ -75,6 +77,16 @@ func (w *TxWatcher) Commit(ctx context.Context, tx *sql.Tx, msg *store.Message) 
 	default:
 	}
 	return false, nil
+}
+
+// Queues are what the TxWatcher bounds.
+func (w *TxWatcher) Queues() []telemetry.Queue {
+	watched := func() int {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.watched)
+	}
+	return []telemetry.Queue{{Name: telemetry.QueueTransactions, Length: watched, Limit: telemetry.Bound(maxWatched)}}
 }
 
 // Close stops watching; nodes find in their slow round what commits later.

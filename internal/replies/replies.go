@@ -13,10 +13,13 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/message-gateway/gateway/internal/broker"
 	"github.com/message-gateway/gateway/internal/core"
 	"github.com/message-gateway/gateway/internal/lifecycle"
 	"github.com/message-gateway/gateway/internal/store"
+	"github.com/message-gateway/gateway/internal/telemetry"
 	"github.com/message-gateway/gateway/internal/wire"
 )
 
@@ -44,6 +47,8 @@ type Outcome struct {
 	Body json.RawMessage
 	Row  *store.Message
 	Err  error
+	// Trace is the span of the node that sent the body, where it said so.
+	Trace trace.SpanContext
 }
 
 // Waiter is one call that waits. C receives one Outcome.
@@ -108,6 +113,7 @@ func (w *Waiters) Add(requestID, messageID string) (*Waiter, error) {
 		return nil, ErrClosed
 	}
 	if len(w.polls) >= maxWaiters {
+		w.core.Metrics.Overflow(telemetry.QueueWaiters)
 		return nil, ErrFull
 	}
 	if requestID != "" {
@@ -135,6 +141,11 @@ func (w *Waiters) Waiting() int {
 	return len(w.polls)
 }
 
+// Queues are what this package bounds.
+func (w *Waiters) Queues() []telemetry.Queue {
+	return []telemetry.Queue{{Name: telemetry.QueueWaiters, Length: w.Waiting, Limit: telemetry.Bound(maxWaiters)}}
+}
+
 // Close fails every call that waits with ErrClosed and stops.
 func (w *Waiters) Close() {
 	w.mu.Lock()
@@ -156,7 +167,7 @@ func (w *Waiters) deliver(a broker.Answer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if waiter, ok := w.byRequest[a.CorrelationID]; ok {
-		w.finish(waiter, Outcome{Body: bytes.Clone(a.Body)})
+		w.finish(waiter, Outcome{Body: bytes.Clone(a.Body), Trace: a.Trace})
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/message-gateway/gateway/internal/broker"
 	"github.com/message-gateway/gateway/internal/core"
 	"github.com/message-gateway/gateway/internal/store"
+	"github.com/message-gateway/gateway/internal/telemetry"
 	"github.com/message-gateway/gateway/internal/wire"
 )
 
@@ -95,7 +96,9 @@ func inBubble(t *testing.T, test func(t *testing.T, w *Waiters, b *fakeBroker, s
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b, s := &fakeBroker{}, &fakeStore{rows: map[string]*store.Message{}}
-		w, err := Open(t.Context(), &core.Core{Broker: b, Store: s, Log: slog.New(slog.DiscardHandler)})
+		metrics, err := telemetry.New(nil)
+		require.NoError(t, err)
+		w, err := Open(t.Context(), &core.Core{Broker: b, Store: s, Log: slog.New(slog.DiscardHandler), Metrics: metrics})
 		require.NoError(t, err)
 		test(t, w, b, s)
 		w.Close()

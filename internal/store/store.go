@@ -10,6 +10,8 @@ import (
 	"errors"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/message-gateway/gateway/internal/wire"
 )
 
@@ -48,6 +50,8 @@ type Message struct {
 	FinishedAt         time.Time
 	CreatedAt          time.Time
 	UpdatedAt          time.Time
+	// Trace is the trace of the send. It is not stored.
+	Trace trace.SpanContext
 }
 
 // Ref names a row and its user.

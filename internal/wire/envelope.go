@@ -198,8 +198,13 @@ type Hint struct {
 	ResponseQueue string        `json:"rq,omitempty"`
 	RetryInterval time.Duration `json:"ri,omitempty"`
 	// ExpiresAt is in microseconds since 1970, by the clock of the database.
-	ExpiresAt int64           `json:"exp,omitempty"`
-	Envelope  json.RawMessage `json:"-"`
+	ExpiresAt int64 `json:"exp,omitempty"`
+	// SentAt is when it was sent, likewise.
+	SentAt int64 `json:"at,omitempty"`
+	// TraceParent and TraceState are the trace of the send, if that is sampled.
+	TraceParent string          `json:"tp,omitempty"`
+	TraceState  string          `json:"ts,omitempty"`
+	Envelope    json.RawMessage `json:"-"`
 }
 
 // errHint is returned for a hint that this version does not understand; the

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/message-gateway/gateway/internal/broker"
+	"github.com/message-gateway/gateway/internal/telemetry"
 	"github.com/message-gateway/gateway/internal/wire"
 )
 
@@ -115,6 +116,30 @@ func (b *Broker) ConsumeReplies(ctx context.Context, handler func(broker.Answer)
 	b.answers = &answers{queue: b.hub.declareReplies(name), name: name, done: make(chan struct{})}
 	go b.answers.run(b.intake, handler)
 	return name, nil
+}
+
+// Queues are the ones that this handle consumes.
+func (b *Broker) Queues() []telemetry.Queue {
+	notifications := func() int {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.notified == nil {
+			return 0
+		}
+		return b.notified.queue.waiting()
+	}
+	answers := func() int {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.answers == nil {
+			return 0
+		}
+		return b.answers.queue.waiting()
+	}
+	return []telemetry.Queue{
+		{Name: telemetry.QueueBroker, Length: notifications, Limit: telemetry.Bound(maxNotifications)},
+		{Name: telemetry.QueueBrokerAnswers, Length: answers, Limit: telemetry.Bound(maxAnswers)},
+	}
 }
 
 // Close implements [broker.Broker].

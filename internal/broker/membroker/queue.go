@@ -132,6 +132,13 @@ func (q *queue[T]) handOver(item T) bool {
 	return true
 }
 
+// waiting counts what waits or pauses.
+func (q *queue[T]) waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.len() + q.parked
+}
+
 func (q *queue[T]) len() int { return len(q.items) - q.head }
 
 func (q *queue[T]) pop() T {

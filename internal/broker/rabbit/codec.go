@@ -5,8 +5,10 @@ import (
 	"errors"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/message-gateway/gateway/internal/broker"
+	"github.com/message-gateway/gateway/internal/telemetry"
 )
 
 const contentType = "application/json"
@@ -23,6 +25,7 @@ type body struct {
 func encode(n broker.Notification) (amqp.Publishing, error) {
 	raw, err := json.Marshal(body{MessageID: &n.MessageID})
 	return amqp.Publishing{
+		Headers:       traceHeaders(n.Trace),
 		ContentType:   contentType,
 		DeliveryMode:  amqp.Persistent,
 		ReplyTo:       n.ReplyTo,
@@ -39,7 +42,30 @@ func decode(d amqp.Delivery) (broker.Notification, error) {
 	if b.MessageID == nil || *b.MessageID == "" {
 		return broker.Notification{}, errors.New("no message_id")
 	}
-	return broker.Notification{MessageID: *b.MessageID, ReplyTo: d.ReplyTo, CorrelationID: d.CorrelationId}, nil
+	return broker.Notification{
+		MessageID: *b.MessageID, ReplyTo: d.ReplyTo, CorrelationID: d.CorrelationId, Trace: traceOf(d.Headers),
+	}, nil
+}
+
+// traceHeaders carry a trace as instrumented AMQP clients of any make do. The
+// contract knows no headers, and readers ignore them.
+func traceHeaders(sc trace.SpanContext) amqp.Table {
+	parent, state := telemetry.Format(sc)
+	if parent == "" {
+		return nil
+	}
+	headers := amqp.Table{telemetry.TraceParent: parent}
+	if state != "" {
+		headers[telemetry.TraceState] = state
+	}
+	return headers
+}
+
+// traceOf reads traceHeaders. Anything strange is no trace.
+func traceOf(headers amqp.Table) trace.SpanContext {
+	parent, _ := headers[telemetry.TraceParent].(string)
+	state, _ := headers[telemetry.TraceState].(string)
+	return telemetry.Parse(parent, state)
 }
 
 // failedBefore reads how many attempts on a notification failed. The header is
@@ -51,12 +77,17 @@ func failedBefore(d amqp.Delivery) int {
 	return 0
 }
 
-// again is the delivery as it goes to a retry queue. Its headers stay behind:
-// among them is x-death, by which the server drops a message that expires in the
+// again is the delivery as it goes to a retry queue. Its headers stay behind, but
+// for the trace: among them is x-death, by which the server drops a message that expires in the
 // same queue a second time.
 func again(d amqp.Delivery, failed int, expiration string) amqp.Publishing {
+	headers := traceHeaders(traceOf(d.Headers))
+	if headers == nil {
+		headers = amqp.Table{}
+	}
+	headers[attemptHeader] = int32(failed)
 	return amqp.Publishing{
-		Headers:       amqp.Table{attemptHeader: int32(failed)},
+		Headers:       headers,
 		ContentType:   contentType,
 		DeliveryMode:  amqp.Persistent,
 		ReplyTo:       d.ReplyTo,

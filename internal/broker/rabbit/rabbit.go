@@ -42,6 +42,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/message-gateway/gateway/internal/broker"
+	"github.com/message-gateway/gateway/internal/telemetry"
 	"github.com/message-gateway/gateway/internal/wire"
 )
 
@@ -139,6 +140,7 @@ func (b *Broker) Reply(ctx context.Context, queue string, a broker.Answer) error
 		return err
 	}
 	return wrap("reply", b.pub.publish(ctx, answerChannel, "", queue, amqp.Publishing{
+		Headers:       traceHeaders(a.Trace),
 		ContentType:   contentType,
 		DeliveryMode:  amqp.Transient,
 		CorrelationId: a.CorrelationID,
@@ -239,6 +241,18 @@ func (b *Broker) probe(c *conn) error {
 		return b.top.exchange(c) // somebody deleted it
 	}
 	return err
+}
+
+// Queues are what publishers have written and the network has not taken. Beyond
+// it they wait, which their own queues show.
+func (b *Broker) Queues() []telemetry.Queue {
+	waiting := func() int {
+		if st := b.pub.sup.state.Load(); st.up {
+			return st.value.conn.sock.waiting()
+		}
+		return 0
+	}
+	return []telemetry.Queue{{Name: telemetry.QueueSocket, Bytes: waiting, ByteLimit: telemetry.Bound(maxPending)}}
 }
 
 // Close implements [broker.Broker]. Beyond the handlers it takes a few seconds

@@ -50,7 +50,7 @@ func (r *replies) session(stopping context.Context, c *conn, up func(struct{})) 
 			if !ok {
 				return s.why()
 			}
-			r.handler(broker.Answer{CorrelationID: d.CorrelationId, Body: d.Body})
+			r.handler(broker.Answer{CorrelationID: d.CorrelationId, Body: d.Body, Trace: traceOf(d.Headers)})
 			// Not before: what the process loses between the socket and the
 			// handler comes again.
 			_ = d.Ack(false)

@@ -161,6 +161,13 @@ func (s *socket) hasRoom() bool {
 	return s.closed || s.err != nil || len(s.pending)+s.writing+s.reserved < maxPending
 }
 
+// waiting is how many bytes the network has not taken.
+func (s *socket) waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pending) + s.writing + s.reserved
+}
+
 func (s *socket) makeRoom() {
 	if s.room != nil && s.hasRoom() {
 		close(s.room)

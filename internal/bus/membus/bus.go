@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/message-gateway/gateway/internal/bus"
+	"github.com/message-gateway/gateway/internal/telemetry"
 )
 
 // Bus is one handle on a Hub. Its methods may be called from several
@@ -97,6 +100,26 @@ func (b *Bus) Listen(handler bus.Handler, onGap func()) bus.Listener {
 // Dropped counts the messages that did not fit into the queue of one of this
 // bus's listeners.
 func (b *Bus) Dropped() uint64 { return b.dropped.Load() }
+
+// Queues are what waits for the handlers of this bus's listeners.
+func (b *Bus) Queues() []telemetry.Queue {
+	sum := func(of func(*listener) int) func() int {
+		return func() (n int) {
+			b.mu.Lock()
+			open := slices.Collect(maps.Keys(b.listeners))
+			b.mu.Unlock()
+			for _, l := range open {
+				n += of(l)
+			}
+			return n
+		}
+	}
+	return []telemetry.Queue{{
+		Name:   telemetry.QueueBus,
+		Length: sum(func(l *listener) int { n, _ := l.waiting(); return n }), Limit: sum(func(*listener) int { return queueMessages }),
+		Bytes: sum(func(l *listener) int { _, n := l.waiting(); return n }), ByteLimit: sum(func(*listener) int { return queueBytes }),
+	}}
+}
 
 // TryLock takes or renews a lock.
 func (b *Bus) TryLock(ctx context.Context, key, owner string, ttl time.Duration) (bool, error) {

@@ -149,6 +149,13 @@ func (l *listener) enqueue(m message) bool {
 	return true
 }
 
+// waiting is what the delivering goroutine has not taken: messages and bytes.
+func (l *listener) waiting() (messages, bytes int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue), l.bytes
+}
+
 // deliver calls the handler until the listener closes. It takes the whole queue
 // at a time; gap is due when a round left nothing behind.
 func (l *listener) deliver() {
