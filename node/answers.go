@@ -14,6 +14,7 @@ import (
 	"github.com/message-gateway/gateway/internal/lifecycle"
 	"github.com/message-gateway/gateway/internal/protocol"
 	"github.com/message-gateway/gateway/internal/store"
+	"github.com/message-gateway/gateway/internal/telemetry"
 	"github.com/message-gateway/gateway/internal/wire"
 )
 
@@ -30,6 +31,7 @@ const maxAckIDs = 1000
 // one that does not fit only costs its waiter time.
 const (
 	maxReplies   = 1 << 14
+	maxAnswers   = 1 << 16 // that wait to be stored
 	replyWorkers = 32
 	replyTimeout = 10 * time.Second
 	answerDrain  = time.Second
@@ -59,7 +61,7 @@ type reply struct {
 func newAnswers(c *core.Core) *answers {
 	a := &answers{core: c, work: lifecycle.New(context.Background()), replies: make(chan reply, maxReplies)}
 	a.group = batch.New(batch.Options{
-		MaxBatch: stateBatch, MaxBytes: 4 << 20, Parallel: 2, MaxWaiting: 1 << 16, Timeout: 30 * time.Second,
+		MaxBatch: stateBatch, MaxBytes: 4 << 20, Parallel: 2, MaxWaiting: maxAnswers, Timeout: 30 * time.Second,
 	}, a.flush)
 	for range replyWorkers {
 		a.work.Go(a.publish)
@@ -123,10 +125,13 @@ func (a *answers) findQueues(ctx context.Context, items []*answer) {
 func (a *answers) record(ctx context.Context, id, requestID, queue string, response json.RawMessage) error {
 	item := &answer{Answer: store.Answer{ID: id, Response: response, At: a.core.Store.Now()}, queue: queue}
 	if _, err := a.group.Do(ctx, item, len(response)); err != nil {
+		if errors.Is(err, batch.ErrFull) {
+			a.core.Metrics.Overflow(telemetry.QueueAnswers)
+		}
 		return err
 	}
 	if item.outcome == store.AnswerWon && item.queue != "" {
-		a.reply(id, item.queue, broker.Answer{CorrelationID: requestID, Body: response})
+		a.reply(id, item.queue, broker.Answer{CorrelationID: requestID, Body: response, Trace: a.core.Tracer.Of(ctx)})
 	}
 	return nil
 }
@@ -136,6 +141,7 @@ func (a *answers) reply(id, queue string, answer broker.Answer) {
 	select {
 	case a.replies <- reply{queue, answer}:
 	default:
+		a.core.Metrics.Overflow(telemetry.QueueReplies)
 		a.core.Log.Warn("answer not sent, its waiter finds it in the database", "message_id", id)
 	}
 }
@@ -166,7 +172,7 @@ func (s *session) ackEvent(ctx context.Context, data protocol.Data) error {
 	if len(body.IDs) > maxAckIDs {
 		return &requestError{ackBadRequest, "too many ids"}
 	}
-	unknown := s.user.acknowledgeIDs(body.IDs)
+	unknown := s.user.acknowledgeIDs(s, body.IDs)
 	if len(unknown) == 0 {
 		return nil
 	}
@@ -178,7 +184,8 @@ func (s *session) ackEvent(ctx context.Context, data protocol.Data) error {
 	}
 	for _, row := range rows {
 		if row.UserID == s.userID {
-			s.node.states.acknowledge(row.ID, row.DeliveringAt, row.PushType)
+			s.node.states.acknowledge(row.ID, row.DeliveringAt, row.PushType, telemetry.None)
+			s.node.acknowledgedAfter(row.PushType, row.CreatedAt)
 		}
 	}
 	return nil
@@ -215,14 +222,16 @@ func (s *session) responseEvent(ctx context.Context, data protocol.Data) error {
 	} else {
 		row, err := s.node.core.Store.FindCommand(ctx, s.userID, body.RequestID)
 		if errors.Is(err, store.ErrNotFound) {
-			return &requestError{"NotFound", "no unanswered command of this user has this requestId"}
+			return &requestError{ackNotFound, "no unanswered command of this user has this requestId"}
 		}
 		if err != nil {
 			return err
 		}
 		id, queue = row.ID, row.ResponseQueue
 	}
+	ctx, span := s.traceAnswer(ctx, d, id)
 	err := s.node.answers.record(ctx, id, body.RequestID, queue, response)
+	telemetry.End(span, "store", err)
 	if errors.Is(err, store.ErrRejected) {
 		return &requestError{ackBadRequest, "the database refuses the answer"}
 	}

@@ -35,10 +35,11 @@ type delivery struct {
 	sessions []*session
 	sentAt   time.Time // by the database's clock; zero: not handed to any yet
 	timer    timer     // guarded by retries.mu
+	trace    *deliveryTrace
 }
 
 func newDelivery(u *user, h *wire.Hint) *delivery {
-	return &delivery{user: u, hint: h, frame: protocol.NewShared(protocol.Message{
+	return &delivery{user: u, hint: h, trace: u.node.newTrace(h), frame: protocol.NewShared(protocol.Message{
 		Data: protocol.Data{Type: protocol.JSON, Bytes: h.Envelope},
 	})}
 }
@@ -144,7 +145,8 @@ func (u *user) hand(m *member, d *delivery) {
 	if u.inFlight[d.hint.ID] == d {
 		m.feed.add(d.size())
 	}
-	u.node.core.Metrics.Delivered.Add(context.Background(), 1)
+	u.node.core.Metrics.Delivered.Add(context.Background(), 1, kinds[d.hint.Type].Add...)
+	u.node.traceDelivery(d, m.session, false)
 	if d.sentAt.IsZero() {
 		d.sentAt = u.node.core.Store.Now()
 		u.node.states.delivered(d.hint.ID, d.sentAt)
@@ -153,12 +155,12 @@ func (u *user) hand(m *member, d *delivery) {
 
 // acknowledge records that a device has these messages. Any device of the user
 // may acknowledge.
-func (u *user) acknowledge(deliveries []*delivery) {
+func (u *user) acknowledge(s *session, deliveries []*delivery) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, d := range deliveries {
 		if u.inFlight[d.hint.ID] == d {
-			u.settle(d)
+			u.settle(d, s)
 		}
 	}
 	u.refill()
@@ -166,12 +168,12 @@ func (u *user) acknowledge(deliveries []*delivery) {
 
 // acknowledgeIDs is acknowledge for ids that a device named. It returns those
 // that are not in flight.
-func (u *user) acknowledgeIDs(ids []string) (unknown []string) {
+func (u *user) acknowledgeIDs(s *session, ids []string) (unknown []string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, id := range ids {
 		if d, ok := u.inFlight[id]; ok {
-			u.settle(d)
+			u.settle(d, s)
 		} else if _, ok := u.requested[id]; !ok {
 			unknown = append(unknown, id)
 		}
@@ -181,8 +183,12 @@ func (u *user) acknowledgeIDs(ids []string) (unknown []string) {
 }
 
 // settle ends the delivery of a message; a command waits for its answer then.
-func (u *user) settle(d *delivery) {
-	u.node.states.acknowledge(d.hint.ID, d.sentAt, d.hint.Type)
+func (u *user) settle(d *delivery, s *session) {
+	span := u.node.traceAcknowledgement(d, s)
+	u.node.states.acknowledge(d.hint.ID, d.sentAt, d.hint.Type, span)
+	if d.hint.SentAt != 0 {
+		u.node.acknowledgedAfter(d.hint.Type, time.UnixMicro(d.hint.SentAt))
+	}
 	u.remove(d)
 	if d.hint.Type == wire.Command && len(u.requested) < maxRequested {
 		if u.requested == nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/message-gateway/gateway/internal/outbound"
 	"github.com/message-gateway/gateway/internal/store"
+	"github.com/message-gateway/gateway/internal/wire"
 )
 
 // pageSize is how many rows a catch-up reads at a time.
@@ -27,6 +28,8 @@ type feed struct {
 	// missed: a message did not fit, so the rows must be read from the start.
 	missed bool
 	gone   bool
+	// taken counts the rows that this catch-up has brought.
+	taken int
 }
 
 func (m *member) hasRoom(size int) bool {
@@ -129,12 +132,15 @@ func (u *user) takePage(m *member, page []*store.Message) bool {
 			f.loading = false // full: acknowledgements let it go on
 			return true
 		}
+		f.taken++
 		f.cursor = store.Cursor{Seq: row.Seq, ID: row.ID}
 	}
 	if len(page) == pageSize {
 		return false
 	}
 	f.loading, f.behind = false, false
+	u.node.core.Metrics.CatchUp.Record(context.Background(), int64(f.taken))
+	f.taken = 0
 	u.merge(m)
 	if f.missed && m.readsOn() {
 		f.missed, f.behind, f.loading, f.cursor = false, true, true, store.Cursor{}
@@ -171,6 +177,7 @@ func (u *user) takeRow(m *member, row *store.Message) bool {
 			u.node.core.Log.Error("row cannot be delivered", "message_id", row.ID, "error", err)
 			return true
 		}
+		hint.Origin = wire.FromCatchUp
 		d = u.track(hint)
 	}
 	u.hand(m, d)

@@ -16,6 +16,7 @@ const (
 	ackForbidden     = "Forbidden"
 	ackBadRequest    = "BadRequest"
 	ackInternalError = "InternalServerError"
+	ackNotFound      = "NotFound"
 )
 
 // requestError is a failed request of a device; the device is told.
@@ -30,6 +31,7 @@ func (e *requestError) Error() string { return e.name + ": " + e.message }
 // in the goroutine that reads its socket.
 func (s *session) HandleMessage(op ws.Opcode, payload []byte) {
 	s.node.traffic.received()
+	s.node.core.Metrics.Received.Add(context.Background(), 1)
 	if s.sub == protocol.Simple {
 		s.simpleMessage(op, payload)
 		return
@@ -106,6 +108,7 @@ func (s *session) acknowledge(ackID uint64, err error) {
 	var detail *protocol.ErrorDetail
 	if err != nil {
 		detail = errorDetail(err)
+		s.node.countRefused(requestReason(detail.Name))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,7 +145,7 @@ func (s *session) sequenceAck(seq uint64) {
 	deliveries := s.out.ack(seq, s.sub)
 	s.mu.Unlock()
 	if s.user != nil && len(deliveries) > 0 {
-		s.user.acknowledge(deliveries)
+		s.user.acknowledge(s, deliveries)
 	}
 }
 

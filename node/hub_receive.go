@@ -8,6 +8,7 @@ import (
 	"github.com/message-gateway/gateway/internal/bus"
 	"github.com/message-gateway/gateway/internal/control"
 	"github.com/message-gateway/gateway/internal/protocol"
+	"github.com/message-gateway/gateway/internal/telemetry"
 	"github.com/message-gateway/gateway/internal/wire"
 )
 
@@ -41,6 +42,7 @@ func (n *Node) receiveHub(target wire.HubChannel, raw []byte) {
 		select {
 		case n.calls <- hubCall{target, v}:
 		default:
+			n.core.Metrics.Overflow(telemetry.QueueCalls)
 			n.spawn(func() { n.answer(v, &control.Reply{Error: "node is overloaded"}) })
 		}
 	}
@@ -66,7 +68,17 @@ func (n *Node) fanOut(target wire.HubChannel, m *control.Message) {
 	if m.TTLSeconds > 0 {
 		out.expires = time.Now().Add(time.Duration(m.TTLSeconds) * time.Second)
 	}
-	h.each(target, choose, func(s *session) { s.send(out) })
+	span := n.traceHub(target, m)
+	receivers := 0
+	h.each(target, choose, func(s *session) {
+		if s.send(out) {
+			receivers++
+		}
+	})
+	if span.IsRecording() {
+		span.SetAttributes(telemetry.KeyReceivers.Int(receivers))
+	}
+	span.End()
 }
 
 // message is the frame that devices get.

@@ -74,6 +74,8 @@ type Node struct {
 	// reconnectionKeys sign reconnection tokens, the first one new ones.
 	reconnectionKeys [][]byte
 	work             *lifecycle.Group
+	// unwatch ends the reports about queues.
+	unwatch []func()
 	// handlers is the parent of the contexts of OnEvent; cutHandlers ends it.
 	handlers    context.Context
 	cutHandlers context.CancelFunc
@@ -151,6 +153,10 @@ func New(client *gateway.Client, opts Options) (*Node, error) {
 	if err := n.topics.acquire(ctx, channel{c.Names.Nodes(), true}, channel{n.caller.Channel(), true}); err != nil {
 		n.stop()
 		return nil, fmt.Errorf("node: %s: %w", c.BusName, err)
+	}
+	if err := n.watch(); err != nil {
+		n.stop()
+		return nil, fmt.Errorf("node: metrics: %w", err)
 	}
 	for range callWorkers {
 		n.work.Go(n.runCalls)
@@ -312,6 +318,9 @@ func (n *Node) awaitHandover(ctx context.Context) {
 
 // stop ends what New started.
 func (n *Node) stop() {
+	for _, stop := range n.unwatch {
+		stop()
+	}
 	n.work.Stop()
 	n.caller.Close()
 	n.publisher.Close(answerDrain)

@@ -7,11 +7,14 @@ import (
 	"hash/fnv"
 	"strings"
 
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+
 	"github.com/message-gateway/gateway/internal/broker"
 	"github.com/message-gateway/gateway/internal/bus"
 	"github.com/message-gateway/gateway/internal/outbound"
 	"github.com/message-gateway/gateway/internal/protocol"
 	"github.com/message-gateway/gateway/internal/store"
+	"github.com/message-gateway/gateway/internal/telemetry"
 	"github.com/message-gateway/gateway/internal/wire"
 )
 
@@ -86,6 +89,7 @@ func realtimeHash(payload []byte) uint64 {
 // for again.
 func (n *Node) missed() {
 	n.peers.missed()
+	n.core.Metrics.Gaps.Add(context.Background(), 1)
 	n.core.Log.Warn("messages on the bus may have been missed, looking in the database")
 	select {
 	case n.gap <- struct{}{}:
@@ -112,6 +116,16 @@ func (n *Node) consumeNotifications(ctx context.Context) error {
 func (n *Node) notified(ctx context.Context, note broker.Notification) error {
 	ctx, cancel := context.WithTimeout(ctx, n.opts.HandlerTimeout)
 	defer cancel()
+	ctx, span := n.core.Tracer.StartRemote(ctx, note.Trace, telemetry.Notified)
+	if span.IsRecording() {
+		span.SetAttributes(semconv.MessagingMessageID(note.MessageID))
+	}
+	err := n.handleNotification(ctx, note)
+	telemetry.End(span, "backend", err)
+	return err
+}
+
+func (n *Node) handleNotification(ctx context.Context, note broker.Notification) error {
 	rows, err := n.core.Store.GetMany(ctx, []string{note.MessageID})
 	if err != nil {
 		return err
@@ -126,11 +140,13 @@ func (n *Node) notified(ctx context.Context, note broker.Notification) error {
 		return nil
 	}
 	row := rows[0]
+	row.Trace = n.core.Tracer.Of(ctx)
 	hint, err := outbound.HintOf(row)
 	if err != nil {
 		n.core.Log.Error("row cannot be delivered", "message_id", row.ID, "error", err)
 		return nil
 	}
+	hint.Origin = wire.FromNotification
 	// Its own users first: they need no bus.
 	if u := n.users.get(row.UserID); u != nil {
 		u.deliver(hint)
@@ -155,7 +171,7 @@ func (n *Node) noteQueue(ctx context.Context, id, queue string) ([]*store.Messag
 		return nil, err
 	}
 	if row := rows[0]; row.Status == wire.Finished && row.ResponseQueue == queue {
-		n.answers.reply(row.ID, row.ResponseQueue, broker.Answer{CorrelationID: row.RequestID, Body: row.Response})
+		n.answers.reply(row.ID, row.ResponseQueue, broker.Answer{CorrelationID: row.RequestID, Body: row.Response, Trace: n.core.Tracer.Of(ctx)})
 	}
 	return rows, nil
 }

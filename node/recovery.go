@@ -68,7 +68,7 @@ func (n *Node) validReconnectionToken(connectionID, token string) bool {
 // 1008: everything else makes official clients try again (specification,
 // section 4.3). A stale access token in the URL is not looked at.
 func (n *Node) recover(w http.ResponseWriter, r *http.Request, t target, name string, sub protocol.Subprotocol, address string) {
-	s := n.find(r.Context(), t, sub)
+	s, outcome := n.find(r.Context(), t, sub)
 	conn, err := ws.Accept(w, r, n.wsOptions(name))
 	if err != nil {
 		// A session that moved here waits for the next attempt.
@@ -81,7 +81,11 @@ func (n *Node) recover(w http.ResponseWriter, r *http.Request, t target, name st
 	n.serving.Add(1) // the handshake itself is counted, so this cannot race with Shutdown
 	go func() {
 		defer n.serving.Done()
-		if s == nil || !s.resume(conn) {
+		if s != nil && !s.resume(conn) {
+			s, outcome = nil, recoveryLate
+		}
+		n.core.Metrics.Recoveries.Add(context.Background(), 1, recoveryOutcomes[outcome].Add...)
+		if s == nil {
 			n.countRefused("recovery")
 			conn.Close(ws.ClosePolicyViolation, "")
 			conn.Serve(ws.HandlerFunc(func(ws.Opcode, []byte) {}))
@@ -95,10 +99,14 @@ func (n *Node) recover(w http.ResponseWriter, r *http.Request, t target, name st
 }
 
 // find returns the connection that a device wants to recover, after moving it
-// here if another node has it, or nil.
-func (n *Node) find(ctx context.Context, t target, sub protocol.Subprotocol) *session {
+// here if another node has it, or nil, and how that went.
+func (n *Node) find(ctx context.Context, t target, sub protocol.Subprotocol) (s *session, outcome string) {
 	if !sub.Reliable() || !n.validReconnectionToken(t.connectionID, t.reconnectionToken) {
-		return nil
+		return nil, recoveryToken
+	}
+	outcome = recoveryHere
+	if n.sessions.get(t.connectionID) == nil {
+		outcome = recoveryMoved
 	}
 	// One attempt at a time: a device that tries again while its connection
 	// is moving gets the same one, and the newest socket wins.
@@ -112,13 +120,13 @@ func (n *Node) find(ctx context.Context, t target, sub protocol.Subprotocol) *se
 	})
 	if err != nil {
 		n.core.Log.Debug("connection not recovered", "connection_id", t.connectionID, "error", err)
-		return nil
+		return nil, recoveryFailure(err)
 	}
-	s := found.(*session) // the function above returns nothing else
+	s = found.(*session) // the function above returns nothing else
 	if s.sub != sub || s.hubKey != hubKey(t.hub) {
-		return nil
+		return nil, recoveryToken
 	}
-	return s
+	return s, outcome
 }
 
 var errReplaced = errors.New("the connection was recovered on another socket")

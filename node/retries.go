@@ -159,7 +159,8 @@ func (u *user) resend(d *delivery) {
 		case !d.reached(m.session):
 			u.offer(m, d)
 		case m.attached() && m.send(outFrame{message: d.frame, delivery: d}):
-			u.node.core.Metrics.Redelivered.Add(context.Background(), 1)
+			u.node.core.Metrics.Redelivered.Add(context.Background(), 1, kinds[d.hint.Type].Add...)
+			u.node.traceDelivery(d, m.session, true)
 		}
 	}
 	u.node.retries.add(d, u.node.nextAttempt(d))

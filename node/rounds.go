@@ -92,6 +92,7 @@ func (n *Node) found(ctx context.Context, refs []store.Ref) error {
 				n.core.Log.Error("row cannot be delivered", "message_id", row.ID, "error", err)
 				continue
 			}
+			hint.Origin = wire.FromRound
 			n.core.Metrics.Recovered.Add(ctx, 1)
 			u.deliver(hint)
 		}

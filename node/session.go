@@ -145,7 +145,7 @@ func (s *session) public() Connection {
 // device that says it is there must reach it.
 func (s *session) enter(groups []string) {
 	s.node.sessions.add(s) // who calls has counted it: see admit
-	s.node.core.Metrics.Connections.Add(context.Background(), 1)
+	s.node.core.Metrics.Connections.Add(context.Background(), 1, s.class().Add...)
 	s.node.hubs.enter(s, groups)
 	if s.user != nil {
 		s.user.attach(s)
@@ -156,7 +156,7 @@ func (s *session) enter(groups []string) {
 func (s *session) dismiss() {
 	s.node.sessions.remove(s)
 	s.node.count.Add(-1)
-	s.node.core.Metrics.Connections.Add(context.Background(), -1)
+	s.node.core.Metrics.Connections.Add(context.Background(), -1, s.class().Add...)
 	if s.user != nil {
 		s.user.detach(s)
 	}
@@ -183,6 +183,7 @@ func (s *session) run(conn *ws.Conn, address string) {
 		drain(conn)
 		return
 	}
+	n.core.Metrics.Connects.Add(context.Background(), 1, s.class().Add...)
 	n.core.Log.Debug("device connected", "connection_id", s.id, "user_id", s.userID, "hub", s.hub, "subprotocol", s.name)
 	if n.opts.OnConnected != nil {
 		s.hook("OnConnected", func(ctx context.Context) { n.opts.OnConnected(ctx, s.public()) })

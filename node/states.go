@@ -2,15 +2,16 @@ package node
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/message-gateway/gateway/internal/core"
 	"github.com/message-gateway/gateway/internal/lifecycle"
 	"github.com/message-gateway/gateway/internal/store"
+	"github.com/message-gateway/gateway/internal/telemetry"
 	"github.com/message-gateway/gateway/internal/wire"
 )
 
@@ -44,6 +45,8 @@ type states struct {
 	// acks are acknowledgements to write; writing are those being written.
 	acks    map[string]store.Settlement
 	writing map[string]store.Settlement
+	// traces are the spans of acknowledgements that are not written.
+	traces map[string]trace.Span
 	// recent and older remember what ended, in two generations.
 	recent, older map[string]struct{}
 	rotated       time.Time
@@ -51,17 +54,11 @@ type states struct {
 	hurry bool
 }
 
-// kindOf names the kinds of messages in metrics.
-var kindOf = map[wire.PushType]metric.MeasurementOption{
-	wire.Reliable: metric.WithAttributeSet(attribute.NewSet(attribute.String("kind", "reliable"))),
-	wire.Command:  metric.WithAttributeSet(attribute.NewSet(attribute.String("kind", "command"))),
-}
-
 func newStates(c *core.Core) *states {
 	s := &states{
 		core: c, work: lifecycle.New(context.Background()), wake: make(chan struct{}, 1),
 		waiting: map[string]time.Time{}, acks: map[string]store.Settlement{},
-		recent: map[string]struct{}{}, older: map[string]struct{}{}, rotated: time.Now(),
+		traces: map[string]trace.Span{}, recent: map[string]struct{}{}, older: map[string]struct{}{}, rotated: time.Now(),
 	}
 	s.work.Go(s.run)
 	return s
@@ -71,23 +68,30 @@ func newStates(c *core.Core) *states {
 func (s *states) delivered(id string, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.sent) < maxStates {
-		s.sent = append(s.sent, store.Settlement{ID: id, DeliveredAt: at})
-		s.waiting[id] = at
+	if len(s.sent) >= maxStates {
+		s.core.Metrics.Overflow(telemetry.QueueDeliveries)
+		return
 	}
+	s.sent = append(s.sent, store.Settlement{ID: id, DeliveredAt: at})
+	s.waiting[id] = at
 }
 
-// acknowledge notes that a device acknowledged a message.
-func (s *states) acknowledge(id string, sentAt time.Time, kind wire.PushType) {
+// acknowledge notes that a device acknowledged a message. The span ends when
+// that is written.
+func (s *states) acknowledge(id string, sentAt time.Time, kind wire.PushType, span trace.Span) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.waiting, id)
 	if len(s.acks) >= maxStates {
-		s.core.Metrics.StateWriteErrors.Add(context.Background(), 1)
+		s.core.Metrics.Overflow(telemetry.QueueAcknowledgements)
+		telemetry.End(span, "overloaded", errBacklogFull)
 		return
 	}
+	if span.IsRecording() {
+		s.traces[id] = span
+	}
 	s.acks[id] = store.Settlement{ID: id, DeliveredAt: sentAt, AcknowledgedAt: s.core.Store.Now()}
-	s.core.Metrics.Acknowledged.Add(context.Background(), 1, kindOf[kind])
+	s.core.Metrics.Acknowledged.Add(context.Background(), 1, kinds[kind].Add...)
 	if kind == wire.Reliable {
 		s.recent[id] = struct{}{}
 	}
@@ -119,7 +123,20 @@ func (s *states) over(key string) bool {
 }
 
 // stop ends the writer; drain first.
-func (s *states) stop() { s.work.Stop() }
+func (s *states) stop() {
+	s.work.Stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, span := range s.traces {
+		telemetry.End(span, "closed", errNotWritten)
+		delete(s.traces, id)
+	}
+}
+
+var (
+	errBacklogFull = errors.New("too many acknowledgements wait to be written")
+	errNotWritten    = errors.New("the node stopped before the acknowledgement was written")
+)
 
 // drain waits until every acknowledgement and delivery is written, or ctx ends.
 func (s *states) drain(ctx context.Context) {
@@ -201,6 +218,8 @@ func (s *states) write(ctx context.Context, batch []store.Settlement) bool {
 				s.acks[id] = write
 			}
 		}
+	} else {
+		s.written()
 	}
 	s.writing = nil
 	s.mu.Unlock()
@@ -214,6 +233,23 @@ func (s *states) write(ctx context.Context, batch []store.Settlement) bool {
 	case <-time.After(jitter(time.Second)):
 	}
 	return false
+}
+
+// written ends the spans of what was just written; s.mu is held.
+func (s *states) written() {
+	for id, write := range s.writing {
+		if span, ok := s.traces[id]; ok && !write.AcknowledgedAt.IsZero() {
+			span.End()
+			delete(s.traces, id)
+		}
+	}
+}
+
+// backlog counts what waits to be written.
+func (s *states) backlog() (deliveries, acknowledgements int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.sent), len(s.acks)
 }
 
 // rotate forgets what ended long ago. While acknowledgements wait to be

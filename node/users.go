@@ -110,6 +110,7 @@ func (u *user) adopt(s *session, h *wire.Hint) *delivery {
 	defer u.mu.Unlock()
 	d, ok := u.inFlight[h.ID]
 	if !ok {
+		h.Origin = wire.FromTakeover
 		d = u.track(h)
 	}
 	if m := u.member(s); m != nil && !d.reached(s) {

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"slices"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -51,22 +52,26 @@ func (t *Tracer) Start(ctx context.Context, op *Operation) (context.Context, tra
 	if t == nil || unsampled(trace.SpanContextFromContext(ctx)) {
 		return ctx, None
 	}
-	ctx, span := t.tracer.Start(ctx, op.name, op.opts...)
-	if op.broker && span.IsRecording() {
-		span.SetAttributes(t.broker)
-	}
-	return ctx, span
+	return t.start(ctx, op, op.opts)
 }
 
 func unsampled(sc trace.SpanContext) bool { return sc.IsValid() && !sc.IsSampled() }
 
 // StartRemote is Start below a span of another process, or of this one at an
 // earlier time. If that is not known it begins a trace of its own.
-func (t *Tracer) StartRemote(ctx context.Context, parent trace.SpanContext, op *Operation) (context.Context, trace.Span) {
+func (t *Tracer) StartRemote(ctx context.Context, parent trace.SpanContext, op *Operation, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
 	if t == nil || unsampled(parent) {
 		return ctx, None
 	}
-	return t.Start(trace.ContextWithRemoteSpanContext(ctx, parent), op)
+	return t.start(trace.ContextWithRemoteSpanContext(ctx, parent), op, slices.Concat(op.opts, opts))
+}
+
+func (t *Tracer) start(ctx context.Context, op *Operation, opts []trace.SpanStartOption) (context.Context, trace.Span) {
+	ctx, span := t.tracer.Start(ctx, op.name, opts...)
+	if op.broker && span.IsRecording() {
+		span.SetAttributes(t.broker)
+	}
+	return ctx, span
 }
 
 // Of is the trace context that ctx carries to other processes.

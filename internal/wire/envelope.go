@@ -202,10 +202,24 @@ type Hint struct {
 	// SentAt is when it was sent, likewise.
 	SentAt int64 `json:"at,omitempty"`
 	// TraceParent and TraceState are the trace of the send, if that is sampled.
-	TraceParent string          `json:"tp,omitempty"`
-	TraceState  string          `json:"ts,omitempty"`
-	Envelope    json.RawMessage `json:"-"`
+	TraceParent string `json:"tp,omitempty"`
+	TraceState  string `json:"ts,omitempty"`
+	// Origin is how a node came to know the message, if not by the hint.
+	Origin   Origin          `json:"-"`
+	Envelope json.RawMessage `json:"-"`
 }
+
+// Origin says how a node came to know a message.
+type Origin string
+
+// The origins.
+const (
+	FromHint         Origin = "hint"
+	FromNotification Origin = "notification"
+	FromCatchUp      Origin = "catch_up"
+	FromRound        Origin = "round"
+	FromTakeover     Origin = "takeover"
+)
 
 // errHint is returned for a hint that this version does not understand; the
 // message is in the database all the same.
