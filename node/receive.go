@@ -140,7 +140,9 @@ func (n *Node) handleNotification(ctx context.Context, note broker.Notification)
 		return nil
 	}
 	row := rows[0]
-	row.Trace = n.core.Tracer.Of(ctx)
+	if row.Trace = n.core.Tracer.Of(ctx); n.core.Tracer == nil {
+		row.Trace = note.Trace // the next node may be traced
+	}
 	hint, err := outbound.HintOf(row)
 	if err != nil {
 		n.core.Log.Error("row cannot be delivered", "message_id", row.ID, "error", err)

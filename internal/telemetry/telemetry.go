@@ -93,8 +93,8 @@ func New(provider metric.MeterProvider) (*Metrics, error) {
 		Overflows:       b.counter("gateway.queue.overflows", "{item}", "What did not fit into a queue."),
 		queueLength:     b.sum("gateway.queue.length", "{item}", "How much waits in a queue."),
 		queueLimit:      b.sum("gateway.queue.limit", "{item}", "How much may wait in a queue."),
-		queueBytes:      b.sum("gateway.queue.bytes", "By", "How many bytes wait in a queue."),
-		queueByteCap:    b.sum("gateway.queue.bytes.limit", "By", "How many bytes may wait in a queue."),
+		queueBytes:      b.sum("gateway.queue.size", "By", "How many bytes wait in a queue."),
+		queueByteCap:    b.sum("gateway.queue.size.limit", "By", "How many bytes may wait in a queue."),
 
 		Connects:            b.counter("gateway.node.connects", "{connection}", "Accepted connections."),
 		Recoveries:          b.counter("gateway.node.recoveries", "{recovery}", "Attempts to recover a connection."),
@@ -110,7 +110,7 @@ func New(provider metric.MeterProvider) (*Metrics, error) {
 		Recovered:           b.counter("gateway.node.recovered", "{message}", "Messages found in the slow round, their hint was lost."),
 		StateWriteErrors:    b.counter("gateway.node.state_write_errors", "{error}", "Failed attempts to write states to the database."),
 		deviceFrames:        b.sum("gateway.node.device.frames", "{frame}", "Frames that wait for devices."),
-		deviceBytes:         b.sum("gateway.node.device.bytes", "By", "Bytes that wait for devices."),
+		deviceBytes:         b.sum("gateway.node.device.size", "By", "Bytes that wait for devices."),
 	}
 	var err error
 	m.Connections, err = b.meter.Int64UpDownCounter("gateway.node.connections",
