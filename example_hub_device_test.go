@@ -22,8 +22,8 @@ type exampleServer struct {
 	stop func()
 }
 
-func startExample() *exampleServer {
-	client, err := gateway.New(context.Background(), gateway.Embedded(""))
+func startExample(opts ...gateway.Option) *exampleServer {
+	client, err := gateway.New(context.Background(), gateway.Embedded(""), opts...)
 	if err != nil {
 		log.Fatal(err)
 	}

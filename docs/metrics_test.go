@@ -243,4 +243,3 @@ func TestAlerts(t *testing.T) {
 		require.ElementsMatch(t, alerts, slices.Compact(named), page)
 	}
 }
-

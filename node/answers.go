@@ -152,7 +152,7 @@ func (a *answers) publish(ctx context.Context) {
 		case r := <-a.replies:
 			bounded, cancel := context.WithTimeout(ctx, replyTimeout)
 			if err := a.core.Broker.Reply(bounded, r.queue, r.Answer); err != nil {
-				a.core.Log.Warn("answer not sent, its waiter finds it in the database", "correlation_id", r.CorrelationID, "error", err)
+				a.core.Log.Warn("answer not sent, its waiter finds it in the database", "request_id", r.CorrelationID, "error", err)
 			}
 			cancel()
 		case <-ctx.Done():

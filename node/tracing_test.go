@@ -85,6 +85,17 @@ func value(s tracetest.SpanStub, key attribute.Key) string {
 	return ""
 }
 
+// caughtUp connects a device, and returns once it has what was there before: a
+// message that is stored meanwhile may be found in the database, and begins a
+// trace of its own then.
+func (h *host) caughtUp(t testing.TB, userID, subprotocol string) *deviceAck {
+	t.Helper()
+	d := &deviceAck{h.connect(t, userID, subprotocol)}
+	h.world.reliable(t, userID, "first")
+	d.ack(t, d.Envelope(t))
+	return d
+}
+
 // below requires that a span is the child of another one.
 func below(t testing.TB, child, parent tracetest.SpanStub) {
 	t.Helper()
@@ -111,7 +122,7 @@ func testTraceReliable(t *testing.T, w *world) {
 	client := tr.open(t, w)
 	for _, subprotocol := range []string{devicetest.Reliable, devicetest.JSON} {
 		u := user()
-		d := &deviceAck{h.connect(t, u, subprotocol)}
+		d := h.caughtUp(t, u, subprotocol)
 		ctx, caller := tr.provider.Tracer("test").Start(t.Context(), "checkout")
 		id, err := client.SendReliable(ctx, u, "secret payload")
 		require.NoError(t, err)
@@ -151,7 +162,7 @@ func testTraceCommand(t *testing.T, w *world) {
 	tr := newTraced(t)
 	h := w.nodeOn(t, tr.open(t, w), node.Options{})
 	u := user()
-	d := h.connect(t, u, devicetest.JSON)
+	d := h.caughtUp(t, u, devicetest.JSON)
 	c := sendCommand(t, tr.open(t, w), u, 1)
 	e := d.Envelope(t)
 	d.Acknowledge(t, e.ID)
@@ -186,7 +197,9 @@ func testTraceTwoNodes(t *testing.T, w *world) {
 	tr := newTraced(t)
 	first, second := w.nodeOn(t, tr.open(t, w), node.Options{}), w.nodeOn(t, tr.open(t, w), node.Options{})
 	u := user()
-	devices := []*devicetest.Device{first.connect(t, u, devicetest.JSON), second.connect(t, u, devicetest.JSON)}
+	devices := []*deviceAck{first.caughtUp(t, u, devicetest.JSON)}
+	devices = append(devices, second.caughtUp(t, u, devicetest.JSON))
+	devices[0].Envelope(t) // the first message of the second device
 	id, err := tr.open(t, w).SendReliable(t.Context(), u, 1)
 	require.NoError(t, err)
 	for _, d := range devices {
@@ -213,7 +226,7 @@ func testTraceAwaited(t *testing.T, w *world) {
 	tr := newTraced(t)
 	h := w.nodeOn(t, tr.open(t, w), node.Options{})
 	u := user()
-	d := h.connect(t, u, devicetest.JSON)
+	d := h.caughtUp(t, u, devicetest.JSON)
 	client := tr.open(t, w)
 	res, err := client.SendCommand(t.Context(), u, "later", 1, gateway.NoWait())
 	require.NoError(t, err)
@@ -259,7 +272,7 @@ func testTraceTogether(t *testing.T, w *world) {
 	tr := newTraced(t)
 	h := w.nodeOn(t, tr.open(t, w), node.Options{})
 	u := user()
-	d := h.connect(t, u, devicetest.JSON)
+	d := h.caughtUp(t, u, devicetest.JSON)
 	client := tr.open(t, w)
 	type sent struct {
 		id    string
@@ -315,7 +328,7 @@ func testTraceNotSampled(t *testing.T, w *world) {
 	tr := newTraced(t, trace.WithSampler(trace.AlwaysSample()))
 	h := w.nodeOn(t, tr.open(t, w), node.Options{})
 	u := user()
-	d := h.connect(t, u, devicetest.JSON)
+	d := h.caughtUp(t, u, devicetest.JSON)
 	none := api.NewSpanContext(api.SpanContextConfig{TraceID: api.TraceID{1}, SpanID: api.SpanID{2}})
 	ctx := api.ContextWithSpanContext(t.Context(), none)
 	client := tr.open(t, w)
@@ -323,10 +336,10 @@ func testTraceNotSampled(t *testing.T, w *world) {
 	require.NoError(t, err)
 	d.Acknowledge(t, d.Envelope(t).ID)
 	w.hasStatus(t, id, gateway.StatusFinished)
-	_, err = client.SendReliable(t.Context(), u, 1)
+	second, err := client.SendReliable(t.Context(), u, 1)
 	require.NoError(t, err)
 	d.Acknowledge(t, d.Envelope(t).ID)
-	tr.span(t, "acknowledge reliable/{user}", nil) // so the first one would be here
+	tr.span(t, "acknowledge reliable/{user}", about(second)) // so the first one would be here
 	for _, s := range tr.exporter.GetSpans() {
 		assert.NotEqual(t, id, value(s, "messaging.message.id"), s.Name)
 		assert.NotEqual(t, none.TraceID(), s.SpanContext.TraceID(), s.Name)
@@ -337,7 +350,7 @@ func testTraceRedelivery(t *testing.T, w *world) {
 	tr := newTraced(t)
 	h := w.nodeOn(t, tr.open(t, w), node.Options{})
 	u := user()
-	d := h.connect(t, u, devicetest.JSON)
+	d := h.caughtUp(t, u, devicetest.JSON)
 	id, err := tr.open(t, w).SendReliable(t.Context(), u, 1, gateway.WithRetryInterval(200*time.Millisecond))
 	require.NoError(t, err)
 	d.Envelope(t)
@@ -414,4 +427,3 @@ func TestTraceThroughTheBroker(t *testing.T) {
 		})
 	}
 }
-

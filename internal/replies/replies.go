@@ -161,7 +161,7 @@ func (w *Waiters) deliver(a broker.Answer) {
 	if !json.Valid(a.Body) {
 		// The waiter stays: the answer in the database may be better, and if
 		// there is none the deadline ends the wait.
-		w.core.Log.Warn("answer is not JSON", "correlation_id", a.CorrelationID)
+		w.core.Log.Warn("answer is not JSON", "request_id", a.CorrelationID)
 		return
 	}
 	w.mu.Lock()
