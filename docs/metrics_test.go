@@ -103,7 +103,7 @@ func TestMetricsTable(t *testing.T) {
 		documented[row[1]] = true
 		i, ok := metrics[row[1]]
 		require.True(t, ok, "nothing registers %s", row[1])
-		require.Equal(t, i, instrument{row[3], row[4]}, row[1])
+		require.Equal(t, instrument{row[3], row[4]}, i, row[1])
 		require.Equal(t, prometheus(row[1], i), row[2])
 	}
 	for name := range metrics {
