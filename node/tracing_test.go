@@ -91,9 +91,18 @@ func value(s tracetest.SpanStub, key attribute.Key) string {
 func (h *host) caughtUp(t testing.TB, userID, subprotocol string) *deviceAck {
 	t.Helper()
 	d := &deviceAck{h.connect(t, userID, subprotocol)}
-	h.world.reliable(t, userID, "first")
-	d.ack(t, d.Envelope(t))
+	d.ack(t, d.until(t, h.world.reliable(t, userID, "first")))
 	return d
+}
+
+// until waits for one message: others may come before it.
+func (d *deviceAck) until(t testing.TB, id string) devicetest.Envelope {
+	t.Helper()
+	for {
+		if e := d.Envelope(t); e.ID == id {
+			return e
+		}
+	}
 }
 
 // below requires that a span is the child of another one.
@@ -199,11 +208,10 @@ func testTraceTwoNodes(t *testing.T, w *world) {
 	u := user()
 	devices := []*deviceAck{first.caughtUp(t, u, devicetest.JSON)}
 	devices = append(devices, second.caughtUp(t, u, devicetest.JSON))
-	devices[0].Envelope(t) // the first message of the second device
 	id, err := tr.open(t, w).SendReliable(t.Context(), u, 1)
 	require.NoError(t, err)
 	for _, d := range devices {
-		d.Envelope(t)
+		d.until(t, id)
 	}
 	devices[1].Acknowledge(t, id)
 	send := tr.span(t, "send reliable/{user}", about(id))
