@@ -135,7 +135,7 @@ func (s *states) stop() {
 
 var (
 	errBacklogFull = errors.New("too many acknowledgements wait to be written")
-	errNotWritten    = errors.New("the node stopped before the acknowledgement was written")
+	errNotWritten  = errors.New("the node stopped before the acknowledgement was written")
 )
 
 // drain waits until every acknowledgement and delivery is written, or ctx ends.

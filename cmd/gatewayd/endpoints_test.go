@@ -50,7 +50,7 @@ func TestEndpointsOfAServingNode(t *testing.T) {
 		require.Contains(t, body, want, url)
 	}
 	_, metrics := get(t, admin+"/metrics")
-	for _, name := range []string{"gateway_node_connections 1", "go_goroutines", "process_open_fds", "go_build_info"} {
+	for _, name := range []string{`gateway_node_connections{hub="default",`, "go_goroutines", "process_open_fds", "go_build_info"} {
 		require.Contains(t, metrics, "\n"+name)
 	}
 	for _, private := range []string{"/metrics", "/debug/pprof/"} {
