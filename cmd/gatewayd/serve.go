@@ -41,6 +41,9 @@ the process at once. Under systemd (Type=notify) the node says when it is ready.
 With MSG_EMBEDDED_DIR no services are needed, but no other process can use the
 folder: services can then only send over the REST data plane, to hubs.
 
+Traces go over OTLP to where OTEL_EXPORTER_OTLP_ENDPOINT says, if it is set;
+the other OTEL_ variables of OpenTelemetry's SDK hold.
+
 Exit codes: 0 after a clean shutdown, 1 after a failure, 2 after wrong usage or
 configuration.`
 
@@ -109,7 +112,7 @@ func serveNode(ctx context.Context, p *program, s serveSettings, cfg gateway.Con
 		}
 		defer func() { _ = admin.Close() }()
 	}
-	telemetry, err := openTelemetry()
+	telemetry, err := openTelemetry(ctx, log)
 	if err != nil {
 		return err
 	}

@@ -3,12 +3,15 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/netip"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/message-gateway/gateway/node"
+	"github.com/message-gateway/gateway/node/console"
 	"github.com/message-gateway/gateway/rest"
 )
 
@@ -22,7 +25,14 @@ type serveSettings struct {
 	shutdownTimeout time.Duration
 	origins         string
 	maxConnections  int
+	connectionRate  float64
+	messageRate     float64
+	trustedProxies  string
+	consoleFile     string
 	retention       time.Duration
+
+	proxies      []netip.Prefix // trustedProxies
+	consoleToken string         // what is in consoleFile
 }
 
 // Values of --admin-listen that are no address.
@@ -41,11 +51,18 @@ func (s *serveSettings) addTo(fs *pflag.FlagSet) {
 	fs.DurationVar(&s.shutdownTimeout, "shutdown-timeout", 20*time.Second, "how long a shutdown may take, after the delay, before the rest is cut off")
 	fs.StringVar(&s.origins, "origins", "", "values of the header Origin that may connect, separated by `commas`; empty means any")
 	fs.IntVar(&s.maxConnections, "max-connections", 0, "`number` of connections beyond which devices are refused; 0 means no bound")
+	fs.Float64Var(&s.connectionRate, "address-connection-rate", 0, "`handshakes` of one address in a second beyond which they are refused; 0 means no bound")
+	fs.Float64Var(&s.messageRate, "user-message-rate", 0, "`frames` of one user in a second beyond which they are read more slowly; 0 means no bound")
+	fs.StringVar(&s.trustedProxies, "trusted-proxies", "", "`networks` such as 10.0.0.0/8, separated by commas, whose X-Forwarded-For says the address of a device")
+	fs.StringVar(&s.consoleFile, "console-token-file", "", "serve the console at /console/ on --listen, for whoever has the token in this `file`; empty means no console")
 	fs.DurationVar(&s.retention, "retention", 7*24*time.Hour, "how long finished and timed-out messages are kept; -1ns keeps them for good")
+	//nolint:gosec // G101: names of variables, no credentials
 	for flag, variable := range map[string]string{
 		"listen": "MSG_LISTEN", "admin-listen": "MSG_ADMIN_LISTEN", "pprof": "MSG_PPROF", "migrate": "MSG_MIGRATE",
 		"shutdown-delay": "MSG_SHUTDOWN_DELAY", "shutdown-timeout": "MSG_SHUTDOWN_TIMEOUT", "origins": "MSG_ORIGINS",
 		"max-connections": "MSG_MAX_CONNECTIONS", "retention": "MSG_RETENTION",
+		"address-connection-rate": "MSG_ADDRESS_CONNECTION_RATE", "user-message-rate": "MSG_USER_MESSAGE_RATE",
+		"trusted-proxies": "MSG_TRUSTED_PROXIES", "console-token-file": "MSG_CONSOLE_TOKEN_FILE",
 	} {
 		reads(fs, flag, variable)
 	}
@@ -56,6 +73,14 @@ func (s *serveSettings) options() node.Options {
 	opts := node.Options{MaxConnections: s.maxConnections, Retention: s.retention, REST: &rest.Options{}}
 	if s.origins != "" {
 		opts.Origins = strings.Split(s.origins, ",")
+	}
+	opts.RateLimits = node.RateLimits{
+		Address:               node.ForwardedFor(s.proxies...),
+		ConnectionsPerAddress: node.Rate{PerSecond: s.connectionRate},
+		MessagesPerUser:       node.Rate{PerSecond: s.messageRate},
+	}
+	if s.consoleToken != "" {
+		opts.Console = &console.Options{Token: s.consoleToken}
 	}
 	return opts
 }
@@ -83,5 +108,38 @@ func (s *serveSettings) validate(all *settings) {
 	all.check("MSG_SHUTDOWN_DELAY", s.shutdownDelay >= 0, "must not be negative")
 	all.check("MSG_SHUTDOWN_TIMEOUT", s.shutdownTimeout >= 0, "must not be negative")
 	all.check("MSG_MAX_CONNECTIONS", s.maxConnections >= 0, "must not be negative")
+	all.check("MSG_ADDRESS_CONNECTION_RATE", s.connectionRate >= 0, "must not be negative")
+	all.check("MSG_USER_MESSAGE_RATE", s.messageRate >= 0, "must not be negative")
+	s.readProxies(all)
+	s.readConsoleToken(all)
 	all.check("MSG_RETENTION", s.retention >= -1, "must not be negative, except -1ns")
+}
+
+func (s *serveSettings) readProxies(all *settings) {
+	if s.trustedProxies == "" {
+		return
+	}
+	for _, network := range strings.Split(s.trustedProxies, ",") {
+		prefix, err := netip.ParsePrefix(strings.TrimSpace(network))
+		if err != nil {
+			all.add("MSG_TRUSTED_PROXIES", fmt.Sprintf("%q is no network such as 10.0.0.0/8", network))
+			continue
+		}
+		s.proxies = append(s.proxies, prefix)
+	}
+}
+
+// readConsoleToken says nothing of what is in the file.
+func (s *serveSettings) readConsoleToken(all *settings) {
+	if s.consoleFile == "" {
+		return
+	}
+	text, err := os.ReadFile(s.consoleFile)
+	if err != nil {
+		all.add("MSG_CONSOLE_TOKEN_FILE", err.Error())
+		return
+	}
+	s.consoleToken = strings.TrimSpace(string(text))
+	all.check("MSG_CONSOLE_TOKEN_FILE", len(s.consoleToken) >= console.MinToken,
+		fmt.Sprintf("the token in the file has fewer than %d bytes", console.MinToken))
 }

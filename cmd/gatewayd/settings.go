@@ -111,7 +111,7 @@ func kindOf(f *pflag.Flag) string {
 		return "true or false"
 	case "duration":
 		return "duration such as 20s"
-	case "int":
+	case "int", "float64":
 		return "number"
 	default:
 		return "value for it"

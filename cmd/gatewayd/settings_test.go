@@ -1,13 +1,18 @@
 package main
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+
+	"github.com/message-gateway/gateway/node"
 )
 
 // A flag wins over a variable of the process, and that over the file.
@@ -42,6 +47,41 @@ MSG_SHUTDOWN_TIMEOUT=1h
 		require.Equal(t, want, got, flag)
 	}
 	require.ErrorContains(t, s.err(), `MSG_MAX_CONNECTIONS: "many" is no number`)
+}
+
+// What serve tells the node about rates, proxies and the console.
+func TestServeOptions(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "token")
+	parse := func(token string, args ...string) (serveSettings, error) {
+		require.NoError(t, os.WriteFile(file, []byte(token+"\n"), 0o600))
+		fs := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+		var s serveSettings
+		s.addTo(fs)
+		require.NoError(t, fs.Parse(append(args, "--console-token-file", file)))
+		all := &settings{variables: map[string]string{"MSG_ACCESS_KEY": testPassword}, names: map[string]string{}}
+		s.validate(all)
+		return s, all.err()
+	}
+	long := "a token for the console, 0123456789abcdef"
+	s, err := parse(long, "--trusted-proxies", "10.0.0.0/8, ::1/128", "--address-connection-rate", "2.5", "--user-message-rate", "20")
+	require.NoError(t, err)
+	opts := s.options()
+	require.Equal(t, long, opts.Console.Token)
+	require.Equal(t, node.Rate{PerSecond: 2.5}, opts.RateLimits.ConnectionsPerAddress)
+	require.Equal(t, node.Rate{PerSecond: 20}, opts.RateLimits.MessagesPerUser)
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+	r.RemoteAddr, r.Header = "10.1.2.3:4", http.Header{"X-Forwarded-For": {"192.0.2.1"}}
+	require.Equal(t, "192.0.2.1", opts.RateLimits.Address(r).String())
+
+	_, err = parse("short", "--trusted-proxies", "10.0.0.1", "--address-connection-rate", "-1", "--user-message-rate", "-1")
+	for _, want := range []string{
+		"MSG_CONSOLE_TOKEN_FILE: the token in the file has fewer than 32 bytes", `MSG_TRUSTED_PROXIES: "10.0.0.1" is no network`,
+		"MSG_ADDRESS_CONNECTION_RATE: must not be negative", "MSG_USER_MESSAGE_RATE: must not be negative",
+	} {
+		require.ErrorContains(t, err, want)
+	}
+	require.NotContains(t, err.Error(), "short")
 }
 
 func find(t *testing.T, p *program, names ...string) *cobra.Command {

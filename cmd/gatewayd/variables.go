@@ -56,6 +56,17 @@ var libraryVariables = []variable{
 	{name: "MSG_MAX_PAYLOAD", usage: "largest payload in bytes"},
 	{name: "MSG_CONNECT_TIMEOUT", usage: "bounds the start of a client (10s)"},
 	{name: "MSG_DRAIN_TIMEOUT", usage: "how long a client waits for running sends when it closes (5s)"},
+	{name: "MSG_LIMIT_HUB_NAME", usage: "most characters of a hub (128)"},
+	{name: "MSG_LIMIT_GROUP_NAME", usage: "most characters of a group (1024)"},
+	{name: "MSG_LIMIT_EVENT_NAME", usage: "most characters of an event (128)"},
+	{name: "MSG_LIMIT_METADATA_NAME", usage: "most bytes of a name of metadata (256)"},
+	{name: "MSG_LIMIT_METADATA_VALUE", usage: "most bytes of a value of metadata (1024)"},
+	{name: "MSG_LIMIT_METADATA", usage: "most bytes of the metadata of a message (8192)"},
+	{name: "MSG_LIMIT_MESSAGE_TTL", usage: "longest time to live of a message to a hub (5m)"},
+	{name: "MSG_LIMIT_FILTER_BYTES", usage: "most bytes of a filter (65536)"},
+	{name: "MSG_LIMIT_FILTER_CLAUSES", usage: "most comparisons in a filter (100)"},
+	{name: "MSG_LIMIT_FILTER_DEPTH", usage: "how deep a filter may be nested (100)"},
+	{name: "MSG_LIMIT_PAGE", usage: "most connections in a page of a list (200)"},
 	{name: "MSG_EMBEDDED_DIR", usage: "no services: keep everything in this folder, for one process"},
 }
 
