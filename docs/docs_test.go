@@ -17,7 +17,7 @@ func pages(t *testing.T) map[string]string {
 	list, err := filepath.Glob("*.md")
 	require.NoError(t, err)
 	texts := map[string]string{}
-	for _, name := range append(list, "../README.md", "../CHANGELOG.md") {
+	for _, name := range append(list, "../README.md", "../README.zh-CN.md", "../CHANGELOG.md") {
 		text, err := os.ReadFile(name)
 		require.NoError(t, err)
 		texts[name] = string(text)

@@ -33,6 +33,17 @@ func TestReadmeShowsThesePrograms(t *testing.T) {
 	}
 }
 
+// The README in Chinese shows the same programs, commands and picture.
+func TestReadmesShowTheSame(t *testing.T) {
+	t.Parallel()
+	block := regexp.MustCompile("(?ms)^```.*?^```$")
+	english, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	chinese, err := os.ReadFile("../../README.zh-CN.md")
+	require.NoError(t, err)
+	require.Equal(t, block.FindAllString(string(english), -1), block.FindAllString(string(chinese), -1))
+}
+
 // The program does what the README says, on another port: its own may be taken.
 func TestReadmeProgram(t *testing.T) {
 	t.Parallel()
