@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +24,7 @@ type options struct {
 	rows    *regexp.Regexp
 	short   bool
 	curves  bool
+	scale   bool
 	json    string
 	timeout time.Duration
 	profile string
@@ -37,6 +39,7 @@ func main() {
 	run := flag.String("run", "", "measure only the rows whose name matches this regular expression")
 	flag.BoolVar(&o.short, "short", false, "a quick look: fewer rounds, fewer connections")
 	flag.BoolVar(&o.curves, "curves", false, "measure growth curves instead of the table")
+	flag.BoolVar(&o.scale, "scale", false, "check the model of docs/scaling.md instead of the table")
 	flag.StringVar(&o.json, "json", "", "write the figures to this file as JSON")
 	flag.StringVar(&o.profile, "profile", "", "run our side only, and write its CPU profile to this file (of a server process: to FILE.server, and its heap to FILE.server.heap)")
 	flag.DurationVar(&o.timeout, "timeout", 10*time.Minute, "stop, and fail, after this time (30 minutes at least with -curves)")
@@ -52,7 +55,7 @@ func main() {
 		o.timeout = max(o.timeout, o.soak.duration+5*time.Minute)
 	}
 	if *list {
-		for _, r := range append(rows(), curves()...) {
+		for _, r := range slices.Concat(rows(), curves(), scales()) {
 			fmt.Printf("%-26s %s\n", r.name, r.counts)
 		}
 		return
@@ -100,7 +103,10 @@ func measure(ctx context.Context, o options) error {
 		defer pprof.StopCPUProfile()
 	}
 	todo := rows()
-	if o.curves {
+	switch {
+	case o.scale:
+		todo = scales()
+	case o.curves:
 		todo = curves()
 	}
 	r := newReport(ctx, b)

@@ -111,12 +111,13 @@ type report struct {
 	Machine  map[string]string `json:"machine"`
 	Settings map[string]string `json:"settings"`
 	Short    bool              `json:"short"`
+	Scale    bool              `json:"scale"`
 	Lines    []line            `json:"lines"`
 }
 
 func newReport(ctx context.Context, b *bench) *report {
 	return &report{
-		Began: time.Now(), Short: b.opts.short, Settings: b.settings(ctx),
+		Began: time.Now(), Short: b.opts.short, Scale: b.opts.scale, Settings: b.settings(ctx),
 		Machine: map[string]string{
 			"go": runtime.Version(), "cpus": fmt.Sprint(runtime.NumCPU()), "cpu": cpuModel(),
 			"load": firstWords("/proc/loadavg", 3), "kernel": firstWords("/proc/sys/kernel/osrelease", 1),
@@ -134,7 +135,11 @@ func (r *report) print(out io.Writer) {
 	}
 	_, _ = fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(w, "row\tours\tunit\ttheirs\tratio\tgoal\tmet\tallocs/op\tCPU µs/op\tagainst\t")
+	head := "row\tours\tunit\ttheirs\tratio\tgoal\tmet\tallocs/op\tCPU µs/op\tagainst\t"
+	if r.Scale {
+		head = "row\tmeasured\tunit\tpredicted\tratio\tgoal\tmet\t\t\tmodel\t"
+	}
+	_, _ = fmt.Fprintln(w, head)
 	for _, l := range r.Lines {
 		if l.Unit == "" {
 			continue
