@@ -125,11 +125,11 @@ func scaleNodes(ctx context.Context, b *bench) ([]line, error) {
 		}
 		size := fmt.Sprintf("%d nodes", n)
 		toUser.flat(size, one)
-		if n <= 4 {
+		if n <= 8 {
 			toAll.calibrate(size, costs[n])
 			continue
 		}
-		each := (costs[4] - costs[1]) / 3
+		each := (costs[8] - costs[1]) / 7
 		toAll.check(size, costs[n], costs[1]+each*float64(n-1), "one publish + each node")
 	}
 	byUsers := series{name: "SendToAll, 8 nodes,", unit: "µs Redis CPU"}
