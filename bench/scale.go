@@ -13,7 +13,7 @@ import (
 // taken at a small size, what they predict is measured at larger ones.
 func scales() []row {
 	return []row{
-		{"scale-subscriptions", "Redis' memory, time and CPU by the number of subscribed channels", scaleSubscriptions},
+		{"scale-subscriptions", "Redis' memory and CPU by the number of subscribed channels", scaleSubscriptions},
 		{"scale-counters", "Redis' memory by the number of users' counters", scaleCounters},
 		{"scale-nodes", "Redis' CPU for a send by the number of nodes that are subscribed, and of their users", scaleNodes},
 		{"scale-cluster", "CPU of all servers of a Redis Cluster for a publish, by the number of masters", scaleCluster},
