@@ -45,6 +45,7 @@ type Options struct {
 type Bus struct {
 	client  redis.UniversalClient
 	cluster *redis.ClusterClient // client, if it is one
+	single  *single              // or else what comes beside its pool
 	owned   bool
 	names   wire.Names
 	log     *slog.Logger
@@ -121,7 +122,8 @@ func newBus(ctx context.Context, client redis.UniversalClient, addrs string, nam
 	b.closing, b.stop = context.WithCancel(context.Background())
 	switch c := client.(type) {
 	case *redis.Client:
-		c.AddHook(newNodeHook(b, c))
+		b.single = newSingle(b, c)
+		c.AddHook(b.single.hook)
 	case *redis.ClusterClient:
 		b.cluster = c
 		if err := b.hookCluster(ctx, c); err != nil {
@@ -186,6 +188,9 @@ func (b *Bus) Close() error {
 	}
 	b.mu.Unlock()
 	b.stop()
+	if b.single != nil {
+		b.single.close()
+	}
 	for _, l := range open {
 		_ = l.Close() // never fails
 	}

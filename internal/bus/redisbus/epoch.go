@@ -3,6 +3,7 @@ package redisbus
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -84,6 +85,8 @@ type nodeHook struct {
 	dialled  atomic.Int64  // when the last one was, in Unix nanoseconds
 	verified atomic.Uint64 // dials at the last check that settled
 
+	strangers atomic.Uint64 // pipes whose server does not say who it is
+
 	mu      sync.Mutex
 	remote  string // where the last connection led to
 	id      string // who answered last, "" for nobody yet
@@ -154,10 +157,13 @@ func (h *nodeHook) checkedDraw(ctx context.Context, next redis.ProcessPipelineHo
 	all := make([]redis.Cmder, 0, len(cmds)+2)
 	all = append(append(all, cmds...), server, replication)
 	err := next(ctx, all)
-	id, known := identity(server, replication)
+	id, known := identity(server.Val(), replication.Val())
 	switch {
-	case known:
-		h.observe(id)
+	case known && replication.Err() == nil:
+		h.mu.Lock()
+		remote := h.remote
+		h.mu.Unlock()
+		h.observe(id, remote)
 	case refused(server):
 		h.observeRefused(h.dials.Load()) // this draw itself may have dialled
 	default:
@@ -174,13 +180,13 @@ func (h *nodeHook) checkedDraw(ctx context.Context, next redis.ProcessPipelineHo
 	return nil // or go-redis would give the error of INFO to every command
 }
 
-// observe notes who answered.
-func (h *nodeHook) observe(id string) {
+// observe notes who answered, at which address.
+func (h *nodeHook) observe(id, remote string) {
 	h.mu.Lock()
-	before, remote := h.id, h.remote
+	another := h.id != "" && h.id != id || h.id == "" && h.checked != 0
 	h.id = id
 	h.mu.Unlock()
-	if before != "" && before != id {
+	if another {
 		h.bus.epochs.advance()
 		h.bus.log.Warn("another redis process answers than before: sequence counters are checked", "addr", h.addr)
 		h.bus.serverMoved(remote)
@@ -190,24 +196,28 @@ func (h *nodeHook) observe(id string) {
 // observeRefused stands in for observe where INFO is forbidden.
 func (h *nodeHook) observeRefused(dials uint64) {
 	h.mu.Lock()
-	before := h.checked
+	another := h.checked != 0 && h.checked != dials || h.checked == 0 && h.id != ""
 	h.checked = dials
 	h.mu.Unlock()
-	if before != 0 && before != dials {
+	if another {
 		h.bus.epochs.advance()
 	}
 }
 
-// identity names the process that answered and the history it is master of.
-func identity(server, replication *redis.StringCmd) (id string, ok bool) {
-	if server.Err() != nil || replication.Err() != nil {
-		return "", false
-	}
-	run := infoField(server.Val(), "run_id:")
+// stranger names a process that does not say who it is: each connection may
+// lead to another one.
+func (h *nodeHook) stranger() string {
+	return fmt.Sprint("unknown ", h.strangers.Add(1))
+}
+
+// identity names the process that answered and the history it is master of, by
+// its INFO server and INFO replication.
+func identity(server, replication string) (id string, ok bool) {
+	run := infoField(server, "run_id:")
 	if run == "" {
 		return "", false
 	}
-	return run + "/" + infoField(replication.Val(), "master_replid:"), true
+	return run + "/" + infoField(replication, "master_replid:"), true
 }
 
 // refused reports whether INFO was answered, but not with what is asked for.

@@ -108,8 +108,8 @@ func (l *listener) reportGaps() {
 	}
 }
 
-// serverMoved moves the listeners of a bus without cluster to the server that
-// its commands go to now. After a failover of Sentinel the former master may
+// serverMoved moves the listeners and pipes of a bus without cluster to the
+// server that its commands go to now. After a failover of Sentinel the former master may
 // live on as a replica: it still hands on what is published, but its
 // subscribers are not counted.
 func (b *Bus) serverMoved(remote string) {
@@ -125,6 +125,8 @@ func (b *Bus) serverMoved(remote string) {
 	for _, l := range open {
 		l.plain.leave(remote)
 	}
+	b.single.publishing.leave(remote)
+	b.single.drawing.leave(remote)
 }
 
 // notify leaves a signal in c; one that waits there already is enough.

@@ -69,3 +69,10 @@ func (p *permit) leadsElsewhere(remote string) bool {
 	defer p.mu.Unlock()
 	return p.conn != nil && p.conn.RemoteAddr().String() != remote
 }
+
+// connection is the one that was dialled, or nil.
+func (p *permit) connection() net.Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.conn
+}

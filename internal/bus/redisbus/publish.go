@@ -35,6 +35,16 @@ func (b *Bus) Publish(ctx context.Context, pubs []bus.Publication) ([]int64, err
 	if len(pubs) == 0 {
 		return nil, ctx.Err()
 	}
+	if b.single != nil {
+		if receivers, ok, err := b.publish(ctx, pubs); ok {
+			return receivers, err
+		}
+	}
+	return b.publishPooled(ctx, pubs)
+}
+
+// publishPooled sends messages through the pool of go-redis.
+func (b *Bus) publishPooled(ctx context.Context, pubs []bus.Publication) ([]int64, error) {
 	return call(ctx, b, "publish", func(ctx context.Context) ([]int64, error) {
 		if len(pubs) == 1 {
 			cmd := b.publishCmd(ctx, &pubs[0])

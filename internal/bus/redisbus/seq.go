@@ -46,6 +46,11 @@ func (b *Bus) NextSeqs(ctx context.Context, reqs []bus.SeqRequest) ([]int64, err
 	if len(reqs) == 0 {
 		return nil, ctx.Err()
 	}
+	if b.single != nil {
+		if seqs, ok, err := b.draw(ctx, reqs); ok {
+			return seqs, err
+		}
+	}
 	return call(ctx, b, "draw sequence numbers", func(ctx context.Context) ([]int64, error) {
 		cmds := make([]seqCmd, len(reqs))
 		pipe := b.client.Pipeline()
