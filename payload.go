@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"unicode/utf8"
 
+	"github.com/message-gateway/gateway/internal/jsonvalid"
 	"github.com/message-gateway/gateway/internal/wire"
 )
 
@@ -31,7 +31,7 @@ func (c *Client) encodePayload(payload any) (json.RawMessage, error) {
 	case Binary:
 		raw = wire.WrapBinary(p)
 	case json.RawMessage:
-		if !json.Valid(p) || !utf8.Valid(p) {
+		if !jsonvalid.Valid(p) {
 			return nil, fmt.Errorf("%w: the json.RawMessage is not valid", ErrInvalidPayload)
 		}
 		// The hint goes out after the call has returned, when the caller may use
