@@ -154,7 +154,7 @@ func (c *Client) newCommand(ctx context.Context, userID, commandType string, dat
 	if err := c.usable(ctx); err != nil {
 		return nil, nil, err
 	}
-	o, err := parseOptions(opts, append([]string{"WithTimeout", "NoWait", "FailIfOffline"}, storedOptions...)...)
+	o, err := parseOptions(opts, commandOptions)
 	if err != nil {
 		return nil, nil, err
 	}

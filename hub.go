@@ -113,7 +113,7 @@ func (h *Hub) trySend(ctx context.Context, channel string, bad error, payload an
 		message.Identify(channel, o.key)
 	}
 	message.SetTrace(h.client.core.Tracer.Of(ctx))
-	_, err = h.client.realtime.Publish(ctx, bus.Publication{Channel: channel, Payload: message.Encode(), Sharded: true})
+	err = h.client.realtime.Publish(ctx, bus.Publication{Channel: channel, Payload: message.Encode(), Sharded: true})
 	return h.client.translate(err)
 }
 

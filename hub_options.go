@@ -20,7 +20,7 @@ type hubOptions struct {
 	expiry   time.Duration
 	metadata map[string]string
 	key      string
-	given    map[string]bool
+	given    []string
 }
 
 // Names of options, for the calls that take them.
@@ -122,13 +122,13 @@ func WithIdempotencyKey(key string) HubOption {
 
 func hubOption(name string, set func(*hubOptions) error) HubOption {
 	return func(o *hubOptions) error {
-		o.given[name] = true
+		o.given = append(o.given, name)
 		return set(o)
 	}
 }
 
 func (h *Hub) parseOptions(opts []HubOption, allowed []string) (*hubOptions, error) {
-	o := &hubOptions{core: h.client.core, given: map[string]bool{}}
+	o := &hubOptions{core: h.client.core}
 	for _, opt := range opts {
 		if err := opt(o); err != nil {
 			return nil, err

@@ -83,7 +83,7 @@ type sendOptions struct {
 	failIfOffline        bool
 	// given names the options that were set, so that a send can refuse those
 	// it has no use for.
-	given map[string]bool
+	given []string
 }
 
 // DefaultCommandTimeout is how long a command waits for its answer unless
@@ -166,7 +166,7 @@ func FailIfOffline() SendOption {
 
 func option(name string, set func(*sendOptions) error) SendOption {
 	return func(o *sendOptions) error {
-		o.given[name] = true
+		o.given = append(o.given, name)
 		return set(o)
 	}
 }
@@ -179,8 +179,8 @@ func checkDuration(what string, d time.Duration) error {
 }
 
 // parseOptions applies opts and refuses those that are not among allowed.
-func parseOptions(opts []SendOption, allowed ...string) (*sendOptions, error) {
-	o := &sendOptions{senderType: "server", given: map[string]bool{}}
+func parseOptions(opts []SendOption, allowed []string) (*sendOptions, error) {
+	o := &sendOptions{senderType: "server"}
 	for _, opt := range opts {
 		if err := opt(o); err != nil {
 			return nil, err
@@ -196,8 +196,8 @@ func parseOptions(opts []SendOption, allowed ...string) (*sendOptions, error) {
 }
 
 // refuseOthers reports an option that was given to a call that has no use for it.
-func refuseOthers(given map[string]bool, allowed []string) error {
-	for name := range given {
+func refuseOthers(given, allowed []string) error {
+	for _, name := range given {
 		if !slices.Contains(allowed, name) {
 			return fmt.Errorf("%w: %s", ErrInvalidOption, name)
 		}

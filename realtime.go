@@ -33,11 +33,13 @@ func (c *Client) SendRealtime(ctx context.Context, userID string, payload any, o
 	return nil
 }
 
+var realtimeOptions = []string{"FailIfOffline"}
+
 func (c *Client) sendRealtime(ctx context.Context, userID string, payload any, opts []SendOption) error {
 	if err := c.usable(ctx); err != nil {
 		return err
 	}
-	o, err := parseOptions(opts, "FailIfOffline")
+	o, err := parseOptions(opts, realtimeOptions)
 	if err != nil {
 		return err
 	}
@@ -51,7 +53,7 @@ func (c *Client) sendRealtime(ctx context.Context, userID string, payload any, o
 	if err := c.checkOnline(ctx, userID, o); err != nil {
 		return err
 	}
-	_, err = c.realtime.Publish(ctx, bus.Publication{Channel: c.core.Names.Realtime(userID), Payload: raw})
+	err = c.realtime.Publish(ctx, bus.Publication{Channel: c.core.Names.Realtime(userID), Payload: raw})
 	return c.translate(err)
 }
 

@@ -47,7 +47,7 @@ func (c *Client) SendReliable(ctx context.Context, userID string, payload any, o
 }
 
 func (c *Client) sendReliable(ctx context.Context, s *sending, userID string, payload any, opts []SendOption) (string, error) {
-	msg, o, err := c.newReliable(ctx, userID, payload, opts, append([]string{"FailIfOffline"}, storedOptions...))
+	msg, o, err := c.newReliable(ctx, userID, payload, opts, reliableOptions)
 	if err != nil {
 		return "", err
 	}
@@ -203,14 +203,18 @@ func (c *Client) refuseConflicts(ctx context.Context, msgs []*store.Message, ind
 }
 
 // storedOptions are those of every send that stores a message.
-var storedOptions = []string{"WithSender", "WithMessageID", "WithRetryInterval"}
+var (
+	storedOptions   = []string{"WithSender", "WithMessageID", "WithRetryInterval"}
+	reliableOptions = append([]string{"FailIfOffline"}, storedOptions...)
+	commandOptions  = append([]string{"WithTimeout", "NoWait"}, reliableOptions...)
+)
 
 // newReliable checks everything that can be checked before writing.
 func (c *Client) newReliable(ctx context.Context, userID string, payload any, opts []SendOption, allowed []string) (*store.Message, *sendOptions, error) {
 	if err := c.usable(ctx); err != nil {
 		return nil, nil, err
 	}
-	o, err := parseOptions(opts, allowed...)
+	o, err := parseOptions(opts, allowed)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -149,8 +149,7 @@ func (s *session) publishAllowed(ctx context.Context, group string, noEcho bool,
 	if noEcho {
 		m.Excluded = []string{s.id}
 	}
-	_, err := s.node.publisher.Publish(ctx, bus.Publication{
+	return s.node.publisher.Publish(ctx, bus.Publication{
 		Channel: s.node.core.Names.HubGroup(s.hubKey, group), Payload: m.Encode(), Sharded: true,
 	})
-	return err
 }

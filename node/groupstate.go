@@ -116,7 +116,7 @@ func (t *groupStates) next(s *session, entries map[string]string) control.State 
 // them. What cannot be published is found by them later: see peers.
 func (s *session) publishState(ctx context.Context, group string, change control.State) error {
 	m := control.StateChange{Node: s.node.id, State: change}
-	_, err := s.node.publisher.Publish(ctx, bus.Publication{
+	err := s.node.publisher.Publish(ctx, bus.Publication{
 		Channel: s.node.groupChannel(s.hubKey, group).name, Payload: m.Encode(), Sharded: true,
 	})
 	if err != nil {

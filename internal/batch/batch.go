@@ -17,7 +17,7 @@ var ErrFull = errors.New("batch: too many calls are waiting")
 // ErrClosed is returned after Close. Nothing was done.
 var ErrClosed = errors.New("batch: closed")
 
-// Options bound a Group. All fields are required.
+// Options bound a Group. Inline and Gather may be left out.
 type Options struct {
 	// MaxBatch is the largest number of items in one flush.
 	MaxBatch int
@@ -30,24 +30,43 @@ type Options struct {
 	MaxWaiting int
 	// Timeout ends a flush whose callers have no earlier deadline.
 	Timeout time.Duration
+	// Gather is how many calls must wait before they get a flush of their own
+	// beside one that runs; fewer wait for the end of one. Default: 1.
+	Gather int
+	// Inline lets a call that finds the group idle run its flush by itself,
+	// which saves two hand-overs between goroutines. The flush must then return
+	// soon after its ctx has ended: nobody else watches that of the call.
+	Inline bool
 }
 
 // Group collects calls. All methods may be called from several goroutines.
+// Flushes run on goroutines that stay, as many as were needed at the same time,
+// until Close.
 type Group[T any] struct {
 	opts  Options
 	flush func(ctx context.Context, items []T, errs []error)
 
 	ctx    context.Context // ends when Close gives up waiting
 	cancel context.CancelFunc
+	calls  sync.Pool // of *call[T]
 
 	mu sync.Mutex
 	// queue holds the calls that wait, and gone of which nobody waits any more:
 	// many may end at once, and moving the others for each would take long.
-	queue   []*call[T]
-	gone    int
+	queue []*call[T]
+	gone  int
+	// running counts flushes under way or about to begin. Each has a slot.
 	running int
-	closed  bool
-	idle    chan struct{} // closed when closed is set and running is 0
+	// inline are the calls that flush by themselves.
+	inline []*call[T]
+	closed bool
+	gaveUp bool
+	idle   chan struct{} // closed when closed is set and running is 0
+
+	// turn hands slots to the workers. They never block the sender.
+	turn   chan struct{}
+	parked int // workers that wait for a turn
+	ended  sync.WaitGroup
 }
 
 type call[T any] struct {
@@ -55,17 +74,27 @@ type call[T any] struct {
 	size     int
 	deadline time.Time // zero: none
 	err      error
-	done     chan struct{}
-	taken    bool // guarded by Group.mu: in a flush, no longer in the queue
-	gone     bool // guarded by Group.mu: its ctx ended while it was in the queue
+	done     chan struct{} // gets one value per use
+	taken    bool          // guarded by Group.mu: in a flush, no longer in the queue
+	gone     bool          // guarded by Group.mu: its ctx ended while it was in the queue
+
+	// Of a call that flushes by itself.
+	cancel context.CancelFunc
+	items  [1]T
+	errs   [1]error
 }
 
 // New returns a Group that hands items to flush, which sets errs[i] where
-// items[i] failed. The flush context ends when no caller of the batch can be
-// waiting any more.
+// items[i] failed, and keeps neither slice if there was no error. The flush
+// context ends when no caller of the batch can be waiting any more.
 func New[T any](opts Options, flush func(ctx context.Context, items []T, errs []error)) *Group[T] {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Group[T]{opts: opts, flush: flush, ctx: ctx, cancel: cancel, idle: make(chan struct{})}
+	g := &Group[T]{
+		opts: opts, flush: flush, ctx: ctx, cancel: cancel,
+		idle: make(chan struct{}), turn: make(chan struct{}, opts.Parallel),
+	}
+	g.calls.New = func() any { return &call[T]{done: make(chan struct{}, 1)} }
+	return g
 }
 
 // Do hands item to a flush and waits for the outcome, or for the end of ctx.
@@ -75,45 +104,56 @@ func (g *Group[T]) Do(ctx context.Context, item T, size int) (started bool, err 
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	c := &call[T]{item: item, size: size, done: make(chan struct{})}
+	c := g.calls.Get().(*call[T])
+	c.item, c.size = item, size
 	c.deadline, _ = ctx.Deadline()
 
 	g.mu.Lock()
 	switch {
 	case g.closed:
 		g.mu.Unlock()
+		g.recycle(c)
 		return false, ErrClosed
-	case g.running < g.opts.Parallel:
+	case g.opts.Inline && g.running == 0:
 		g.running++
-		c.taken = true
+		g.inline = append(g.inline, c)
 		g.mu.Unlock()
-		if ctx.Done() == nil {
-			// Nothing can end this call early, so it needs no goroutine.
-			g.runOne(c)
-			return true, c.err
-		}
-		go g.runOne(c)
-	case len(g.queue)-g.gone >= g.opts.MaxWaiting:
+		return true, g.runInline(ctx, c)
+	case g.running >= g.opts.Parallel && len(g.queue)-g.gone >= g.opts.MaxWaiting:
 		g.mu.Unlock()
+		g.recycle(c)
 		return false, ErrFull
-	default:
-		g.queue = append(g.queue, c)
-		g.mu.Unlock()
 	}
+	g.queue = append(g.queue, c)
+	g.spread()
+	g.mu.Unlock()
 
-	select {
-	case <-c.done:
-		return true, c.err
-	case <-ctx.Done():
+	if done := ctx.Done(); done == nil {
+		<-c.done
+	} else {
+		select {
+		case <-c.done:
+		case <-done:
+			if started, ended := g.leave(c); !ended {
+				return started, ctx.Err()
+			}
+		}
 	}
+	err = c.err
+	g.recycle(c)
+	return true, err
+}
+
+// leave takes a call out whose ctx has ended, unless its flush has ended too.
+func (g *Group[T]) leave(c *call[T]) (started, ended bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if c.taken {
 		select {
 		case <-c.done:
-			return true, c.err
+			return true, true
 		default:
-			return true, ctx.Err()
+			return true, false // the flush still has it
 		}
 	}
 	c.gone = true
@@ -122,7 +162,13 @@ func (g *Group[T]) Do(ctx context.Context, item T, size int) (started bool, err 
 		g.queue = slices.DeleteFunc(g.queue, func(c *call[T]) bool { return c.gone })
 		g.gone = 0
 	}
-	return false, ctx.Err()
+	return false, false
+}
+
+// recycle keeps a call for another use. Nobody else may have it.
+func (g *Group[T]) recycle(c *call[T]) {
+	*c = call[T]{done: c.done}
+	g.calls.Put(c)
 }
 
 // Waiting is the number of calls that wait for a flush.
@@ -140,7 +186,7 @@ func (g *Group[T]) Close(drain time.Duration) {
 	if !g.closed {
 		g.closed = true
 		if g.running == 0 {
-			close(g.idle)
+			g.end()
 		}
 	}
 	g.mu.Unlock()
@@ -151,81 +197,57 @@ func (g *Group[T]) Close(drain time.Duration) {
 	case <-g.idle:
 	case <-timer.C:
 		g.mu.Lock()
+		g.gaveUp = true
 		for _, c := range g.queue {
-			c.taken, c.err = true, ErrClosed
-			close(c.done)
+			if !c.gone {
+				c.taken, c.err = true, ErrClosed
+				c.done <- struct{}{}
+			}
 		}
 		g.queue, g.gone = nil, 0
+		for _, c := range g.inline {
+			if c.cancel != nil {
+				c.cancel()
+			}
+		}
 		g.mu.Unlock()
 	}
 	g.cancel()
 	<-g.idle
+	g.ended.Wait()
 }
 
-// runOne flushes the first call, then hands what has gathered meanwhile to a
-// goroutine of its own, so that the first caller does not work for others.
-func (g *Group[T]) runOne(first *call[T]) {
-	g.run([]*call[T]{first})
-	if next := g.take(); next != nil {
-		go func() {
-			for ; next != nil; next = g.take() {
-				g.run(next)
-			}
-		}()
+// end tells everyone that nothing will run any more. g.mu is held.
+func (g *Group[T]) end() {
+	close(g.idle)
+	close(g.turn)
+}
+
+// release gives a slot back. g.mu is held.
+func (g *Group[T]) release() {
+	g.running--
+	if g.running == 0 && g.closed {
+		g.end()
 	}
 }
 
-// take removes the next batch from the queue, or gives the slot back.
-func (g *Group[T]) take() []*call[T] {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	batch := make([]*call[T], 0, min(len(g.queue)-g.gone, g.opts.MaxBatch))
-	n, bytes := 0, 0
-	for ; n < len(g.queue) && len(batch) < g.opts.MaxBatch; n++ {
-		c := g.queue[n]
-		if c.gone {
-			g.gone--
-			continue
-		}
-		bytes += c.size
-		if len(batch) > 0 && bytes > g.opts.MaxBytes {
-			break
-		}
-		c.taken = true
-		batch = append(batch, c)
+// spread gives waiting calls a flush of their own where that is due. g.mu is
+// held.
+func (g *Group[T]) spread() {
+	waiting := len(g.queue) - g.gone
+	if waiting == 0 || g.running >= g.opts.Parallel || g.running > 0 && waiting < g.opts.Gather {
+		return
 	}
-	rest := copy(g.queue, g.queue[n:])
-	clear(g.queue[rest:])
-	g.queue = g.queue[:rest]
-	if len(batch) == 0 {
-		g.running--
-		if g.running == 0 && g.closed {
-			close(g.idle)
-		}
-		return nil
-	}
-	return batch
+	g.running++
+	g.wake()
 }
 
-func (g *Group[T]) run(calls []*call[T]) {
-	items := make([]T, len(calls))
-	errs := make([]error, len(calls))
-	deadline := time.Now().Add(g.opts.Timeout)
-	latest := calls[0].deadline
-	for i, c := range calls {
-		items[i] = c.item
-		if c.deadline.IsZero() || (!latest.IsZero() && c.deadline.After(latest)) {
-			latest = c.deadline
-		}
+// wake hands a slot to a worker. g.mu is held.
+func (g *Group[T]) wake() {
+	if g.parked == 0 {
+		g.ended.Go(g.work)
+	} else {
+		g.parked--
 	}
-	if !latest.IsZero() && latest.Before(deadline) {
-		deadline = latest
-	}
-	ctx, cancel := context.WithDeadline(g.ctx, deadline)
-	g.flush(ctx, items, errs)
-	cancel()
-	for i, c := range calls {
-		c.err = errs[i]
-		close(c.done)
-	}
+	g.turn <- struct{}{} // there are never more slots than room
 }

@@ -24,12 +24,7 @@ const (
 // several goroutines; the messages of one goroutine stay in order.
 type Publisher struct {
 	core  *core.Core
-	group *batch.Group[*publication]
-}
-
-type publication struct {
-	bus.Publication
-	receivers int64
+	group *batch.Group[bus.Publication]
 }
 
 // NewPublisher returns a Publisher.
@@ -37,18 +32,18 @@ func NewPublisher(c *core.Core) *Publisher {
 	p := &Publisher{core: c}
 	p.group = batch.New(batch.Options{
 		MaxBatch: publishBatch, MaxBytes: publishBytes, Parallel: publishParallel,
-		MaxWaiting: maxWaiting, Timeout: publishTimeout,
+		MaxWaiting: maxWaiting, Timeout: publishTimeout, Inline: true,
 	}, p.flush)
 	return p
 }
 
-// Publish sends one message and returns how many subscribers it reached.
-func (p *Publisher) Publish(ctx context.Context, pub bus.Publication) (int64, error) {
-	item := &publication{Publication: pub}
-	started, err := p.group.Do(ctx, item, len(pub.Payload))
+// Publish sends one message. Its payload must not be changed after an error,
+// when it may still be on its way.
+func (p *Publisher) Publish(ctx context.Context, pub bus.Publication) error {
+	started, err := p.group.Do(ctx, pub, len(pub.Payload))
 	switch {
 	case err == nil:
-		return item.receivers, nil
+		return nil
 	case errors.Is(err, batch.ErrFull):
 		p.core.Metrics.Overflow(telemetry.QueuePublish)
 	case ctx.Err() != nil && started:
@@ -56,7 +51,7 @@ func (p *Publisher) Publish(ctx context.Context, pub bus.Publication) (int64, er
 	case ctx.Err() != nil:
 		err = fmt.Errorf("%w while earlier sends were waiting for %s; nothing was sent", err, p.core.BusName)
 	}
-	return 0, err
+	return err
 }
 
 // Queues are what the Publisher bounds.
@@ -67,17 +62,8 @@ func (p *Publisher) Queues() []telemetry.Queue {
 // Close waits for running calls, for drain at most.
 func (p *Publisher) Close(drain time.Duration) { p.group.Close(drain) }
 
-func (p *Publisher) flush(ctx context.Context, items []*publication, errs []error) {
-	pubs := make([]bus.Publication, len(items))
-	for i, item := range items {
-		pubs[i] = item.Publication
-	}
-	receivers, err := p.core.Bus.Publish(ctx, pubs)
-	if err != nil {
+func (p *Publisher) flush(ctx context.Context, pubs []bus.Publication, errs []error) {
+	if _, err := p.core.Bus.Publish(ctx, pubs); err != nil {
 		fill(errs, err)
-		return
-	}
-	for i, item := range items {
-		item.receivers = receivers[i]
 	}
 }
