@@ -17,6 +17,12 @@ func Valid(data []byte) bool {
 	return s.run() && (s.high&highBits == 0 || utf8.Valid(data))
 }
 
+// Syntax reports what json.Valid does: strings may hold any bytes.
+func Syntax(data []byte) bool {
+	s := scanner{data: data}
+	return s.run()
+}
+
 type scanner struct {
 	data []byte
 	at   int

@@ -27,6 +27,7 @@ func TestValid(t *testing.T) {
 	t.Parallel()
 	for _, s := range samples {
 		require.Equal(t, want([]byte(s)), Valid([]byte(s)), "%q", s)
+		require.Equal(t, json.Valid([]byte(s)), Syntax([]byte(s)), "%q", s)
 	}
 	for _, depth := range []int{1, 63, 64, 65, 66, maxDepth, maxDepth + 1} {
 		for _, brackets := range [][2]string{{"[", "]"}, {`{"a":`, "}"}} {
@@ -87,7 +88,7 @@ func FuzzValid(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if Valid(data) != want(data) {
+		if Valid(data) != want(data) || Syntax(data) != json.Valid(data) {
 			t.Fatalf("%q: %v", data, !want(data))
 		}
 	})

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/message-gateway/gateway/internal/jsonvalid"
 )
 
 // Payloads that are no JSON values travel inside JSON, so that every reader of
@@ -102,16 +104,6 @@ type Envelope struct {
 	PayloadType PayloadType
 }
 
-type reliableEnvelope struct {
-	Kind        string          `json:"kind"`
-	ID          string          `json:"id"`
-	Seq         int64           `json:"seq,omitempty"`
-	Payload     json.RawMessage `json:"payload"`
-	PayloadType string          `json:"payloadType,omitempty"`
-	Sender      Sender          `json:"sender"`
-	SentAt      string          `json:"sentAt,omitempty"`
-}
-
 type commandEnvelope struct {
 	Kind      string          `json:"kind"`
 	ID        string          `json:"id"`
@@ -149,11 +141,7 @@ func (e *Envelope) Encode() (json.RawMessage, error) {
 			SentAt: formatTime(e.SentAt), ExpiresAt: formatTime(e.ExpiresAt),
 		})
 	}
-	payload, kind := Unwrap(orNull(e.Payload))
-	return marshal(reliableEnvelope{
-		Kind: "reliable", ID: e.ID, Seq: e.Seq, Payload: payload, PayloadType: nonJSON(kind),
-		Sender: e.Sender, SentAt: formatTime(e.SentAt),
-	})
+	return e.encodeReliable()
 }
 
 // marshal encodes without escaping HTML, so that payloads keep their bytes.
@@ -181,11 +169,13 @@ func nonJSON(t PayloadType) string {
 	return t.String()
 }
 
+const timeLayout = "2006-01-02T15:04:05.000Z07:00"
+
 func formatTime(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return t.UTC().Format("2006-01-02T15:04:05.000Z07:00")
+	return t.UTC().Format(timeLayout)
 }
 
 // Hint tells nodes about a stored message, on the channel Names.Deliver (ours).
@@ -246,7 +236,7 @@ func DecodeHint(b []byte) (*Hint, error) {
 	if h.ID == "" || (h.Type != Reliable && h.Type != Command) {
 		return nil, errHint
 	}
-	if !json.Valid(envelope) {
+	if !jsonvalid.Syntax(envelope) {
 		return nil, fmt.Errorf("%w: envelope is not JSON", errHint)
 	}
 	h.Envelope = bytes.Clone(envelope)

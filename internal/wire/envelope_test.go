@@ -42,6 +42,55 @@ func TestReliableEnvelopeIsThatOfTheDesign(t *testing.T) {
 	require.JSONEq(t, `{"kind":"reliable","id":"m1","payload":null,"sender":{}}`, string(bare))
 }
 
+// What is written by hand is what encoding/json would write.
+func TestReliableEnvelopeAgreesWithEncodingJSON(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", "server", "a\"b", "\\", "\x00", "é", "\xff", "<&>", "\u2028"}))
+		payload, err := json.Marshal(rapid.MapOf(text, text).Draw(t, "payload"))
+		require.NoError(t, err)
+		e := Envelope{
+			Type: Reliable, ID: text.Draw(t, "id"), Seq: rapid.Int64().Draw(t, "seq"), Payload: payload,
+			Sender: Sender{Type: text.Draw(t, "type"), ID: text.Draw(t, "sender")},
+			SentAt: time.UnixMilli(rapid.Int64Range(0, 1<<41).Draw(t, "at")),
+		}
+		got, err := e.Encode()
+		require.NoError(t, err)
+		members := map[string]any{
+			"kind": "reliable", "id": e.ID, "seq": e.Seq, "payload": e.Payload, "sender": e.Sender, "sentAt": formatTime(e.SentAt),
+		}
+		if e.Seq == 0 {
+			delete(members, "seq")
+		}
+		want, err := json.Marshal(members)
+		require.NoError(t, err)
+		require.JSONEq(t, string(want), string(got))
+	})
+	for _, bad := range []string{"{", "nul", `{"a":1}}`, "\x00"} {
+		_, err := (&Envelope{Type: Reliable, ID: "m1", Payload: json.RawMessage(bad)}).Encode()
+		require.ErrorContains(t, err, "m1", bad)
+	}
+}
+
+func TestReliableEnvelopeIsOneAllocation(t *testing.T) {
+	e := Envelope{Type: Reliable, ID: "m1", Seq: 7, Payload: json.RawMessage(`{"body":"hello world"}`), Sender: Sender{Type: "server", ID: "backend_1"}, SentAt: at}
+	require.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, _ = e.Encode() }), 1.0)
+}
+
+// One op is the envelope of a message with 200 bytes.
+func BenchmarkEncodeReliable(b *testing.B) {
+	e := Envelope{
+		Type: Reliable, ID: "01940b5c-5b3e-7c3a-9d0e-0123456789ab", Seq: 7, Sender: Sender{Type: "server", ID: "backend_1"}, SentAt: at,
+		Payload: json.RawMessage(`{"body":"` + string(bytes.Repeat([]byte("x"), 189)) + `"}`),
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := e.Encode(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func TestCommandEnvelopeIsThatOfTheDesign(t *testing.T) {
 	t.Parallel()
 	e := Envelope{
