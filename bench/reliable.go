@@ -219,14 +219,26 @@ func reliable256(ctx context.Context, b *bench) ([]line, error) {
 
 func (r *reliableBench) throughput(ctx context.Context, b *bench) ([]line, error) {
 	sides := []side{r.ours(256), r.originals(256), r.bulkInserts()}
+	goals := []goal{noGoal, atLeast(7), atLeast(0.55)}
+	if b.nats != "" {
+		peer, end, err := jetstreamSide(ctx, b, r, 256)
+		switch {
+		case err == nil:
+			defer end()
+			sides, goals = append(sides, peer), append(goals, noGoal)
+		case !noJetStream(err):
+			return nil, err
+		}
+	}
 	f, err := interleave(ctx, b.plan(7, time.Second), sides...)
 	if err != nil {
 		return nil, err
 	}
-	return []line{
-		compare(perSecond, f[0], sides[1].name, f[1], atLeast(7)),
-		compare(perSecond, f[0], sides[2].name, f[2], atLeast(0.55)),
-	}, nil
+	var lines []line
+	for i := 1; i < len(sides); i++ {
+		lines = append(lines, compare(perSecond, f[0], sides[i].name, f[i], goals[i]))
+	}
+	return lines, nil
 }
 
 func reliable256Offline(ctx context.Context, b *bench) ([]line, error) {

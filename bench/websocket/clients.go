@@ -38,7 +38,7 @@ func runClients(addr string) error {
 		payload[i] = 'x'
 	}
 	c.frame = gobwas.MustCompileFrame(gobwas.MaskFrame(gobwas.NewTextFrame(payload)))
-	return answerCommands(map[string]func(n int) (any, error){
+	return serve(map[string]func(n int) (any, error){
 		"open":    c.open,
 		"send":    c.send,
 		"receive": c.waitReceived,

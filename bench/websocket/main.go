@@ -12,6 +12,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/message-gateway/gateway/bench/internal/child"
 )
 
 func main() {
@@ -107,20 +109,20 @@ func run(ctx context.Context, o options, names []string, out string) error {
 
 // measure runs one library in fresh processes.
 func measure(ctx context.Context, o options, name string) (s sample, err error) {
-	server, err := startChild(ctx, "-role", "server", "-arg", name, fmt.Sprintf("-in-handler=%t", o.InHandler))
+	server, err := child.Start(ctx, "-role", "server", "-arg", name, fmt.Sprintf("-in-handler=%t", o.InHandler))
 	if err != nil {
 		return s, err
 	}
-	defer server.stop()
+	defer server.Stop()
 	var addr string
-	if err := server.do("addr", 0, &addr); err != nil {
+	if err := server.Do("addr", 0, &addr); err != nil {
 		return s, err
 	}
-	clients, err := startChild(ctx, "-role", "clients", "-arg", addr)
+	clients, err := child.Start(ctx, "-role", "clients", "-arg", addr)
 	if err != nil {
 		return s, err
 	}
-	defer clients.stop()
+	defer clients.Stop()
 
 	m := meter{server: server, clients: clients, n: o.Connections}
 	// The first connections pay for what is set up once.

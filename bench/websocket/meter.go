@@ -1,19 +1,23 @@
 package main
 
-import "time"
+import (
+	"time"
+
+	"github.com/message-gateway/gateway/bench/internal/child"
+)
 
 // meter drives the two processes. After an error its methods do nothing, so
 // that a measurement reads as a list of steps.
 type meter struct {
-	server, clients *child
+	server, clients *child.Process
 	n               int // connections open now, once connect was called
 	out, in         int // messages so far, all connections together
 	err             error
 }
 
-func (m *meter) do(c *child, name string, n int, value any) {
+func (m *meter) do(c *child.Process, name string, n int, value any) {
 	if m.err == nil {
-		m.err = c.do(name, n, value)
+		m.err = c.Do(name, n, value)
 	}
 }
 

@@ -47,7 +47,7 @@ func runServer(name string, inHandler bool) error {
 	s.addr = ln.Addr().String()
 	srv := &http.Server{Handler: s, ReadHeaderTimeout: writeTimeout}
 	go func() { _ = srv.Serve(ln) }()
-	return answerCommands(map[string]func(n int) (any, error){
+	return serve(map[string]func(n int) (any, error){
 		"addr":    func(int) (any, error) { return s.addr, nil },
 		"conns":   s.waitConns,
 		"memory":  func(int) (any, error) { return readMemory() },
