@@ -11,7 +11,7 @@ import (
 	"github.com/message-gateway/gateway/internal/testenv"
 )
 
-func benchClient(b *testing.B) *redis.Client {
+func benchClient(b testing.TB) *redis.Client {
 	c := redis.NewClient(&redis.Options{Addr: testenv.Redis(b), ContextTimeoutEnabled: true})
 	b.Cleanup(func() { require.NoError(b, c.Close()) })
 	return c
