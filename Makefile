@@ -38,8 +38,9 @@ vet: ## go vet, in the bench module too
 	cd bench && $(GO) vet ./...
 
 .PHONY: lint
-lint: ## golangci-lint with the policy of .golangci.yml
+lint: ## golangci-lint with the policy of .golangci.yml, in the bench module too
 	@scripts/golangci-lint $(GOLANGCI_VERSION) run ./...
+	@cd bench && ../scripts/golangci-lint $(GOLANGCI_VERSION) run ./...
 
 .PHONY: chaos
 chaos: ## break everything on a schedule and account for every message (DURATION, SEED, CHAOSFLAGS)

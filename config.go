@@ -75,7 +75,9 @@ type RedisConfig struct {
 	DB int
 	// TLS, if not nil, is used for every connection. Default: no TLS.
 	TLS *tls.Config
-	// PoolSize is the number of connections, per server. Default: 10 per CPU.
+	// PoolSize is the number of connections, per server. Beside them are up to
+	// five that publish and count, on a single server, and those that receive.
+	// Default: 10 per CPU.
 	PoolSize int
 	// KeyPrefix is put before every key and channel. SDKs of other languages
 	// do not know it: set it only to separate installations without them.

@@ -1,7 +1,9 @@
 // Package redisbus is the bus on Redis: a single server, one behind Sentinel,
 // or a Redis Cluster.
 //
-// Commands use the pool of the go-redis client. Every listener has connections
+// Commands use the pool of the go-redis client, except that on a single server
+// what is published, and the numbers that are drawn, go over a few connections
+// beside it; see pipe. Every listener has connections
 // of its own beside the pool: one for all its channels on a single server, and
 // on a cluster one more for each master that owns sharded channels of it.
 //
