@@ -187,7 +187,8 @@ func (c *Client) Ping(ctx context.Context) error {
 // Migrate creates the table push_messages and its indexes where they are
 // missing. A table that is there already, also one that another SDK created,
 // only gets the indexes that it lacks: no column is changed, added or dropped,
-// and no row. It is safe to call at every start and from several processes at
+// and no row. Indexes that an earlier version of this library created and this
+// one does not need are dropped. It is safe to call at every start and from several processes at
 // once.
 func (c *Client) Migrate(ctx context.Context) error {
 	if err := c.usable(ctx); err != nil {

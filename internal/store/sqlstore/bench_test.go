@@ -15,18 +15,20 @@ import (
 	"github.com/message-gateway/gateway/internal/wire"
 )
 
+var benchStores = map[string]func(b *testing.B) *Store{
+	"mysql": func(b *testing.B) *Store {
+		s := openMySQL(b, MySQLOptions{Config: testenv.MySQL(b)})
+		require.NoError(b, s.Migrate(b.Context()))
+		return s
+	},
+	"sqlite": func(b *testing.B) *Store { return openSQLite(b, filepath.Join(b.TempDir(), "store.db")) },
+}
+
 // BenchmarkInsert stores batches with the store, and beside it ("bare") the same
 // columns with one INSERT whose text and arguments are ready. A row is one
 // operation of neither: compare ns/row.
 func BenchmarkInsert(b *testing.B) {
-	for name, open := range map[string]func(b *testing.B) *Store{
-		"mysql": func(b *testing.B) *Store {
-			s := openMySQL(b, MySQLOptions{Config: testenv.MySQL(b)})
-			require.NoError(b, s.Migrate(b.Context()))
-			return s
-		},
-		"sqlite": func(b *testing.B) *Store { return openSQLite(b, filepath.Join(b.TempDir(), "store.db")) },
-	} {
+	for name, open := range benchStores {
 		for _, rows := range []int{1, 256} {
 			b.Run(fmt.Sprintf("%s/rows=%d/store", name, rows), func(b *testing.B) {
 				s := open(b)
@@ -60,6 +62,61 @@ func BenchmarkInsert(b *testing.B) {
 					if _, err := s.w.ExecContext(b.Context(), query, args...); err != nil {
 						b.Fatal(err)
 					}
+				}
+				perRow(b, rows)
+			})
+		}
+	}
+}
+
+// BenchmarkSettle moves rows from PENDING to FINISHED.
+func BenchmarkSettle(b *testing.B) {
+	benchChange(b, wire.Reliable, func(b *testing.B, s *Store, msgs []*store.Message) {
+		list := make([]store.Settlement, len(msgs))
+		for i, m := range msgs {
+			list[i] = store.Settlement{ID: m.ID, DeliveredAt: s.Now(), AcknowledgedAt: s.Now()}
+		}
+		b.StartTimer()
+		if err := s.Settle(b.Context(), list); err != nil {
+			b.Fatal(err)
+		}
+	})
+}
+
+// BenchmarkAnswer finishes commands with their first answer.
+func BenchmarkAnswer(b *testing.B) {
+	benchChange(b, wire.Command, func(b *testing.B, s *Store, msgs []*store.Message) {
+		list := make([]store.Answer, len(msgs))
+		for i, m := range msgs {
+			list[i] = store.Answer{ID: m.ID, Response: json.RawMessage(`{"ok":true}`), At: s.Now()}
+		}
+		b.StartTimer()
+		outcomes, err := s.Answer(b.Context(), list)
+		if err != nil || outcomes[0] != store.AnswerWon {
+			b.Fatal(outcomes, err)
+		}
+	})
+}
+
+// benchChange times change, over rows that were inserted just before. change
+// starts the timer.
+func benchChange(b *testing.B, kind wire.PushType, change func(b *testing.B, s *Store, msgs []*store.Message)) {
+	for name, open := range benchStores {
+		for _, rows := range []int{1, 256} {
+			b.Run(fmt.Sprintf("%s/rows=%d", name, rows), func(b *testing.B) {
+				s := open(b)
+				msgs := benchMessages(rows)
+				b.ReportAllocs()
+				for b.Loop() {
+					b.StopTimer()
+					renew(msgs)
+					for _, m := range msgs {
+						m.PushType = kind
+					}
+					if _, err := s.Insert(b.Context(), msgs); err != nil {
+						b.Fatal(err)
+					}
+					change(b, s, msgs)
 				}
 				perRow(b, rows)
 			})

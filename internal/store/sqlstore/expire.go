@@ -43,7 +43,7 @@ func (s *Store) TimeOutExpired(ctx context.Context, limit int) (int, error) {
 // time, and says how many there were.
 func (s *Store) Purge(ctx context.Context, before time.Time, limit int) (int, error) {
 	at := formatTime(before)
-	ids, err := s.ids(ctx, "purge", s.q.purgeable, at, limit, at, limit, at, limit, at, limit, limit)
+	ids, err := s.ids(ctx, "purge", s.q.purgeable, at, limit, at, limit, at, limit, at, limit, at, limit, limit)
 	if err != nil {
 		return 0, err
 	}

@@ -130,14 +130,33 @@ func TestAnswerAfterUnknownOutcome(t *testing.T) {
 	require.Equal(t, []store.AnswerOutcome{store.AnswerWon, store.AnswerLate, store.AnswerIgnored, store.AnswerIgnored}, outcomes,
 		"its own answers count, and only those")
 
-	// The connection breaks before COMMIT, and another answers meanwhile.
-	contested := command(s)
-	_, err = s.Insert(ctx, []*store.Message{contested})
+	// The connection breaks before COMMIT: a second answer to one command makes
+	// it a transaction.
+	locked := command(s)
+	_, err = s.Insert(ctx, []*store.Message{locked})
 	require.NoError(t, err)
 	b.arm("FOR UPDATE")
-	outcomes, err = s.Answer(ctx, []store.Answer{{ID: contested.ID, Response: json.RawMessage(`1`), At: at}})
+	a := store.Answer{ID: locked.ID, Response: json.RawMessage(`1`), At: at}
+	outcomes, err = s.Answer(ctx, []store.Answer{a, a})
 	require.NoError(t, err)
-	require.Equal(t, []store.AnswerOutcome{store.AnswerWon}, outcomes)
+	require.Equal(t, []store.AnswerOutcome{store.AnswerWon, store.AnswerIgnored}, outcomes)
+	require.EqualValues(t, 2, b.broke.Load())
+
+	// One UPDATE, whose outcome is unknown: it has happened, or another answer
+	// came before it.
+	one, two, taken := command(s), command(s), command(s)
+	taken.Status, taken.Response, taken.FinishedAt = wire.Finished, json.RawMessage(`"other"`), at
+	_, err = s.Insert(ctx, []*store.Message{one, two, taken})
+	require.NoError(t, err)
+	b.arm("UPDATE push_messages")
+	outcomes, err = s.Answer(ctx, []store.Answer{
+		{ID: one.ID, Response: json.RawMessage(`1`), At: at},
+		{ID: two.ID, Response: json.RawMessage(`2`), At: at},
+		{ID: taken.ID, Response: json.RawMessage(`3`), At: at},
+	})
+	require.NoError(t, err)
+	require.EqualValues(t, 3, b.broke.Load())
+	require.Equal(t, []store.AnswerOutcome{store.AnswerWon, store.AnswerWon, store.AnswerIgnored}, outcomes)
 }
 
 func TestHoldsOnlyItsOwnAnswer(t *testing.T) {
@@ -151,9 +170,11 @@ func TestHoldsOnlyItsOwnAnswer(t *testing.T) {
 	another := row
 	another.Response = json.RawMessage(`{"a":2}`)
 	require.False(t, holds(&another, a, store.AnswerWon))
-	later := row
-	later.FinishedAt = at.Add(2 * time.Second)
-	require.False(t, holds(&later, a, store.AnswerWon))
+	for _, by := range []time.Duration{2 * time.Second, 100 * time.Millisecond} {
+		later := row
+		later.FinishedAt = at.Add(by)
+		require.False(t, holds(&later, a, store.AnswerWon))
+	}
 	require.False(t, holds(&row, a, store.AnswerLate))
 	unanswered := row
 	unanswered.Response = nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,7 +70,7 @@ func TestForeignTable(t *testing.T) {
 				want = append(want, strings.TrimSuffix(line, ","))
 			}
 			require.Equal(t, want, kept, "nothing but keys is added")
-			require.Equal(t, 4-strings.Count(before, "other_name"), added, "and none that is there under another name")
+			require.Equal(t, 3-strings.Count(before, "other_name"), added, "and none that is there under another name")
 			require.NoError(t, s.Migrate(t.Context()))
 			require.Equal(t, after, showCreate(t, db))
 
@@ -148,7 +149,7 @@ func TestMigrateMySQL(t *testing.T) {
 	_, err = s.w.ExecContext(ctx, "DELETE FROM gateway_schema_version")
 	require.NoError(t, err)
 	created := showCreate(t, s.w.DB)
-	require.Equal(t, 4, strings.Count(created, "KEY `idx_push_messages_"), created)
+	require.Equal(t, 3, strings.Count(created, "KEY `idx_push_messages_"), created)
 	require.NoError(t, s.Migrate(ctx))
 	require.Equal(t, created, showCreate(t, s.w.DB))
 	var applied int
@@ -204,6 +205,72 @@ func TestMigrateSQLite(t *testing.T) {
 	var applied int
 	require.NoError(t, s.w.GetContext(t.Context(), &applied, "SELECT COUNT(*) FROM gateway_schema_version WHERE version_id = 1"))
 	require.Equal(t, 1, applied)
+}
+
+// TestMigrateFromTheFirstVersion upgrades a table with rows that the first
+// version has created, and one whose index an administrator has changed.
+func TestMigrateFromTheFirstVersion(t *testing.T) {
+	for name, open := range map[string]func(t *testing.T) *Store{
+		"mysql": func(t *testing.T) *Store {
+			s := openMySQL(t, MySQLOptions{Config: testenv.MySQL(t)})
+			require.NoError(t, s.Migrate(t.Context()))
+			return s
+		},
+		"sqlite": func(t *testing.T) *Store {
+			testenv.Count(t, testenv.Embedded)
+			return openSQLite(t, filepath.Join(t.TempDir(), "store.db"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t)
+			ctx := t.Context()
+			on := ""
+			if name == "mysql" {
+				on = " ON push_messages"
+			}
+			back := []string{
+				"DELETE FROM gateway_schema_version WHERE version_id > 1",
+				"DROP INDEX idx_push_messages_status_finished_expired" + on,
+				"CREATE INDEX idx_push_messages_status_expired ON push_messages (status, expired_at)",
+			}
+			for _, columns := range []string{"(status, finished_at)", "(status, finished_at, push_type)"} {
+				for _, statement := range append(slices.Clone(back), "CREATE INDEX idx_push_messages_status_finished ON push_messages "+columns) {
+					_, err := s.w.ExecContext(ctx, statement)
+					require.NoError(t, err, statement)
+				}
+				m := &store.Message{ID: uuid.NewString(), UserID: "u", PushType: wire.Reliable}
+				_, err := s.Insert(ctx, []*store.Message{m})
+				require.NoError(t, err)
+				require.NoError(t, s.Migrate(ctx))
+				require.NoError(t, s.Migrate(ctx))
+				_, err = s.Get(ctx, m.ID)
+				require.NoError(t, err)
+				want := []string{"status_finished_expired", "user_seq", "user_status_seq"}
+				if name == "mysql" && columns != "(status, finished_at)" {
+					want = slices.Insert(want, 0, "status_finished")
+				}
+				require.Equal(t, want, indexes(t, s))
+			}
+		})
+	}
+}
+
+// indexes lists those whose names begin as ours do.
+func indexes(t *testing.T, s *Store) (names []string) {
+	t.Helper()
+	query := "SELECT name FROM sqlite_master WHERE type = 'index'"
+	if s.dialect == mysqlDialect {
+		query = "SELECT DISTINCT index_name FROM information_schema.statistics WHERE table_schema = DATABASE() AND table_name = 'push_messages'"
+	}
+	var all []string
+	require.NoError(t, s.w.SelectContext(t.Context(), &all, query))
+	for _, name := range all {
+		if ours, ok := strings.CutPrefix(name, "idx_push_messages_"); ok {
+			names = append(names, ours)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func migrateConcurrently(t *testing.T, open func(t *testing.T) *Store) {
@@ -269,10 +336,11 @@ func TestStatementsUseIndexes(t *testing.T) {
 				{"refs", s.q.unfinishedRefs, "user_status_seq", []any{[]string{user, "user_2"}, []string{user, "user_2"}, at, user, user, id, 10}},
 				{"history", s.q.history, "user_seq", []any{user, user, 3, 10}},
 				{"history back", s.q.historyBack, "user_seq", []any{user, user, 30, 10}},
-				{"expired", s.q.expired, "status_expired", []any{at, 10}},
-				{"purgeable", s.q.purgeable, "status_finished", []any{at, 10, at, 10, at, 10, at, 10, 10}},
+				{"expired", s.q.expired, "status_finished_expired", []any{at, 10}},
+				{"purgeable", s.q.purgeable, "status_finished_expired", []any{at, 10, at, 10, at, 10, at, 10, at, 10, 10}},
 				{"time out", s.q.timeOut, "", []any{at, []string{id}, []string{id}}},
-				{"delivered", withCases(s.q.delivered, 1), "", []any{id, at, at, []string{id}, []string{id}}},
+				{"delivered", strings.ReplaceAll(s.q.delivered, "{each}", "?"), "", []any{at, at, []string{id}, []string{id}}},
+				{"answer", strings.ReplaceAll(s.q.answerFirst, "{each}", "?"), "", []any{at, at, at, "1", at, []string{id}, []string{id}, at}},
 				{"purge", s.q.purge, "", []any{[]string{id}}},
 			} {
 				query, args, err := expand(c.query, c.args...)

@@ -26,7 +26,8 @@ import (
 //	{skipTakenTx}            so too in a transaction of the application. On MySQL
 //	                         that is an error to catch there, because how many
 //	                         rows were left out depends on clientFoundRows
-//	{cases}                  replaced for each call by a WHEN ? THEN ? for each row
+//	{each}                   a value for each row: replaced for each call by a CASE
+//	                         with a WHEN for each row, or by ? if the rows share it
 //
 // (?) stands for a list of any length. Conditions on an id come twice: as a plain
 // comparison, which can use the index, and as an exact one.
@@ -80,27 +81,30 @@ WHERE target_user_id = ? AND {user} = ? AND seq < ? AND ` + visible + ` ORDER BY
 	nonceSQL = `SELECT id, COALESCE(nonce, '') AS nonce FROM {table} WHERE id IN (?){share}`
 
 	deliveredSQL = `UPDATE push_messages {primary} SET
-delivering_at = COALESCE(delivering_at, CASE {id} {cases} END), updated_at = ?, status = 'DELIVERING'
+delivering_at = COALESCE(delivering_at, {each}), updated_at = ?, status = 'DELIVERING'
 WHERE id IN (?) AND {id} IN (?) AND status = 'PENDING' AND ` + visible
 
 	acknowledgedSQL = `UPDATE push_messages {primary} SET
-delivering_at = COALESCE(delivering_at, CASE {id} {cases} END),
-request_delivered_at = COALESCE(request_delivered_at, CASE WHEN push_type = 2 THEN CASE {id} {cases} END END),
-finished_at = COALESCE(finished_at, CASE WHEN push_type <> 2 THEN CASE {id} {cases} END END),
+delivering_at = COALESCE(delivering_at, {each}),
+request_delivered_at = COALESCE(request_delivered_at, CASE WHEN push_type = 2 THEN {each} END),
+finished_at = COALESCE(finished_at, CASE WHEN push_type <> 2 THEN {each} END),
 updated_at = ?, status = CASE WHEN push_type = 2 THEN 'REQUEST_DELIVERED' ELSE 'FINISHED' END
 WHERE id IN (?) AND {id} IN (?) AND status IN ('PENDING', 'DELIVERING') AND ` + visible
 
 	lockAnswersSQL = `SELECT {columns} FROM push_messages {primary}
 WHERE id IN (?) AND {id} IN (?) AND push_type = 2 AND ` + visible + `{lock}`
 
+	// answerFirstSQL writes answers where they are the first ones, and in time.
+	answerFirstSQL = answerWonSQL + ` AND {id} IN (?) AND push_type = 2 AND ` + unfinishedStates + ` AND ` + visible + ` AND ` + inTime
+
 	// The rows of the next two are locked and were checked.
 	answerWonSQL = `UPDATE push_messages {primary} SET
-delivering_at = COALESCE(delivering_at, CASE {id} {cases} END),
-request_delivered_at = COALESCE(request_delivered_at, CASE {id} {cases} END),
-finished_at = CASE {id} {cases} END, command_response = CASE {id} {cases} END,
+delivering_at = COALESCE(delivering_at, {each}),
+request_delivered_at = COALESCE(request_delivered_at, {each}),
+finished_at = {each}, command_response = {each},
 updated_at = ?, status = 'FINISHED' WHERE id IN (?)`
 	answerLateSQL = `UPDATE push_messages {primary} SET
-command_response = CASE {id} {cases} END, updated_at = ?, status = 'TIMED_OUT' WHERE id IN (?)`
+command_response = {each}, updated_at = ?, status = 'TIMED_OUT' WHERE id IN (?)`
 
 	setResponseQueueSQL = `UPDATE push_messages SET command_response_queue = ?, updated_at = ?
 WHERE id = ? AND {id} = ? AND (command_response_queue IS NULL OR command_response_queue = '') AND ` + visible
@@ -108,15 +112,18 @@ WHERE id = ? AND {id} = ? AND (command_response_queue IS NULL OR command_respons
 	timeOutSQL = `UPDATE push_messages {primary} SET updated_at = ?, status = 'TIMED_OUT'
 WHERE id IN (?) AND {id} IN (?) AND push_type = 2 AND ` + unfinishedStates + ` AND ` + visible
 
+	// expiredSQL and purgeableSQL name finished_at also where it is null, because
+	// it stands before expired_at in their index.
 	expiredSQL = `SELECT id FROM push_messages
-WHERE ` + unfinishedStates + ` AND expired_at <= ? AND push_type = 2 AND ` + visible + ` LIMIT ?`
+WHERE ` + unfinishedStates + ` AND finished_at IS NULL AND expired_at <= ? AND push_type = 2 AND ` + visible + ` LIMIT ?`
 
-	// purgeableSQL falls back on updated_at in rows of other writers that
-	// lack the time of their end.
+	// purgeableSQL falls back, in rows of other writers, on updated_at where the
+	// time of the end is missing, and takes the finished_at of one that timed out.
 	purgeableSQL = `SELECT * FROM (SELECT id FROM push_messages WHERE status = 'FINISHED' AND finished_at < ? LIMIT ?) a
-UNION ALL SELECT * FROM (SELECT id FROM push_messages WHERE status = 'TIMED_OUT' AND expired_at < ? LIMIT ?) b
+UNION ALL SELECT * FROM (SELECT id FROM push_messages WHERE status = 'TIMED_OUT' AND finished_at IS NULL AND expired_at < ? LIMIT ?) b
 UNION ALL SELECT * FROM (SELECT id FROM push_messages WHERE status = 'FINISHED' AND finished_at IS NULL AND updated_at < ? LIMIT ?) c
-UNION ALL SELECT * FROM (SELECT id FROM push_messages WHERE status = 'TIMED_OUT' AND expired_at IS NULL AND updated_at < ? LIMIT ?) d
+UNION ALL SELECT * FROM (SELECT id FROM push_messages WHERE status = 'TIMED_OUT' AND finished_at IS NULL AND expired_at IS NULL AND updated_at < ? LIMIT ?) d
+UNION ALL SELECT * FROM (SELECT id FROM push_messages WHERE status = 'TIMED_OUT' AND finished_at < ? LIMIT ?) e
 LIMIT ?`
 	purgeableCountSQL = `SELECT COUNT(*) FROM (` + purgeableSQL + `) old`
 	countSQL          = `SELECT COUNT(*) FROM (SELECT id FROM push_messages WHERE status = ? LIMIT ?) counted`
@@ -143,8 +150,8 @@ type queries struct {
 	unfinishedFirst, unfinishedSeq, unfinishedNull           string
 	unfinishedRefs, history, historyBack                     string
 	insert, insertShort, skipTaken, nonce, insertTx, nonceTx string
-	delivered, acknowledged                                  string
-	lockAnswers, answerWon, answerLate                       string
+	delivered, acknowledged, caseOfID                        string
+	answerFirst, lockAnswers, answerWon, answerLate          string
 	setResponseQueue, timeOut, expired, purgeable, purge     string
 	purgeableCount, count                                    string
 }
@@ -173,6 +180,8 @@ func render(d *dialect, qualifiedTable string) queries {
 		nonceTx:          in(qualifiedTable, nonceSQL),
 		delivered:        words.Replace(deliveredSQL),
 		acknowledged:     words.Replace(acknowledgedSQL),
+		caseOfID:         words.Replace("CASE {id}"),
+		answerFirst:      words.Replace(answerFirstSQL),
 		lockAnswers:      words.Replace(lockAnswersSQL),
 		answerWon:        words.Replace(answerWonSQL),
 		answerLate:       words.Replace(answerLateSQL),
@@ -184,11 +193,6 @@ func render(d *dialect, qualifiedTable string) queries {
 		count:            words.Replace(countSQL),
 		purge:            words.Replace(purgeSQL),
 	}
-}
-
-// withCases puts a WHEN ? THEN ? for each of n rows at {cases}.
-func withCases(query string, n int) string {
-	return strings.ReplaceAll(query, "{cases}", strings.Repeat("WHEN ? THEN ? ", n))
 }
 
 // expand writes lists out: one mark for each element of a slice argument.

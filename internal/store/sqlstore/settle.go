@@ -11,43 +11,37 @@ import (
 
 // Settle records deliveries and acknowledgements, in one statement for each
 // batch of either. Each statement can be repeated; rows that are further along
-// do not match it.
+// do not match it. Times may be written up to timeGrain late.
 func (s *Store) Settle(ctx context.Context, settlements []store.Settlement) error {
 	merged := mergeSettlements(settlements)
 	acknowledged := slices.DeleteFunc(slices.Clone(merged), func(x store.Settlement) bool { return x.AcknowledgedAt.IsZero() })
 	delivered := slices.DeleteFunc(merged, func(x store.Settlement) bool { return !x.AcknowledgedAt.IsZero() })
 	for part := range slices.Chunk(delivered, batchRows) {
-		var at cases
-		ids := make([]string, 0, len(part))
-		for _, x := range part {
-			ids = append(ids, x.ID)
-			at = at.when(x.ID, formatTime(x.DeliveredAt))
-		}
-		args := append(at, formatTime(s.Now()), ids, ids)
-		if err := s.change(ctx, "settle", withCases(s.q.delivered, len(part)), args...); err != nil {
+		ids, at, _ := columnsOf(part)
+		query, args := s.fillEach(s.q.delivered, eachTime(ids, at))
+		if err := s.change(ctx, "settle", query, append(args, formatTime(s.Now()), ids, ids)...); err != nil {
 			return err
 		}
 	}
 	for part := range slices.Chunk(acknowledged, batchRows) {
-		var delivered, acked cases
-		ids := make([]string, 0, len(part))
-		for _, x := range part {
-			ids = append(ids, x.ID)
-			delivered = delivered.when(x.ID, formatTime(x.DeliveredAt))
-			acked = acked.when(x.ID, formatTime(x.AcknowledgedAt))
-		}
-		args := slices.Concat(delivered, acked, acked, cases{formatTime(s.Now()), ids, ids})
-		if err := s.change(ctx, "settle", withCases(s.q.acknowledged, len(part)), args...); err != nil {
+		ids, delivered, acked := columnsOf(part)
+		at := eachTime(ids, acked)
+		query, args := s.fillEach(s.q.acknowledged, eachTime(ids, delivered), at, at)
+		if err := s.change(ctx, "settle", query, append(args, formatTime(s.Now()), ids, ids)...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// cases are the arguments of a CASE over ids.
-type cases []any
-
-func (c cases) when(id string, then any) cases { return append(c, id, then) }
+func columnsOf(settlements []store.Settlement) (ids []string, delivered, acknowledged []time.Time) {
+	for _, x := range settlements {
+		ids = append(ids, x.ID)
+		delivered = append(delivered, x.DeliveredAt)
+		acknowledged = append(acknowledged, x.AcknowledgedAt)
+	}
+	return ids, delivered, acknowledged
+}
 
 // mergeSettlements leaves one settlement for each row, with the earliest times,
 // sorted by id so that all writers lock rows in one order.
