@@ -114,6 +114,7 @@ func New(ctx context.Context, cfg Config, opts ...Option) (*Client, error) {
 	if c.replies, err = replies.Open(ctx, c.core); err != nil {
 		return nil, errors.Join(fmt.Errorf("gateway: new client: %s: %w", b.brokerName, err), b.close())
 	}
+	c.core.Answered = c.replies.Answered
 	c.calls = control.NewCaller(b.bus, b.names)
 	c.realtime = outbound.NewPublisher(c.core)
 	c.hints = outbound.NewHinter(c.core)

@@ -136,8 +136,12 @@ func (a *answers) record(ctx context.Context, id, requestID, queue string, respo
 	return nil
 }
 
-// reply queues an answer on its way to the client that waits.
+// reply hands an answer to the client that waits, if that is this process's own,
+// or queues it on its way there.
 func (a *answers) reply(id, queue string, answer broker.Answer) {
+	if a.core.Answered(queue, answer) {
+		return
+	}
 	select {
 	case a.replies <- reply{queue, answer}:
 	default:

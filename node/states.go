@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,11 +19,16 @@ import (
 // Bounds and times of the state writes.
 const (
 	stateBatch = 256
-	// holdDelivered is how long a delivery waits to be written: most are
-	// acknowledged before, and then one write says both.
-	holdDelivered = 500 * time.Millisecond
-	stateTick     = 100 * time.Millisecond
-	stateTimeout  = 10 * time.Second
+	// stateWriters is the number of batches that may be written at the same
+	// time. The second one starts when a whole batch waits: small ones would cost
+	// the database a commit each.
+	stateWriters = 4
+	// holdState is how long a delivery, and the acknowledgement of a command,
+	// wait to be written: most are acknowledged or answered before, and then one
+	// write says both.
+	holdState    = 500 * time.Millisecond
+	stateTick    = 100 * time.Millisecond
+	stateTimeout = 10 * time.Second
 	// maxStates bounds each of the two backlogs. A delivery beyond it is not
 	// written; an acknowledgement beyond it is lost, and the message comes again.
 	maxStates = 1 << 17
@@ -39,12 +45,14 @@ type states struct {
 	wake chan struct{}
 
 	mu sync.Mutex
-	// sent holds deliveries in order of time, waiting those not yet written.
-	sent    []store.Settlement
-	waiting map[string]time.Time
-	// acks are acknowledgements to write; writing are those being written.
-	acks    map[string]store.Settlement
-	writing map[string]store.Settlement
+	// acks are acknowledgements to write, in order of time.
+	acks []store.Settlement
+	// held are states that the next one may make superfluous, order their ids in
+	// order of time: also of those that are not held any more.
+	held  map[string]store.Settlement
+	order []heldSince
+	// writers counts the batches being written.
+	writers int
 	// traces are the spans of acknowledgements that are not written.
 	traces map[string]trace.Span
 	// recent and older remember what ended, in two generations.
@@ -54,13 +62,19 @@ type states struct {
 	hurry bool
 }
 
+type heldSince struct {
+	id string
+	at time.Time
+}
+
 func newStates(c *core.Core) *states {
 	s := &states{
-		core: c, work: lifecycle.New(context.Background()), wake: make(chan struct{}, 1),
-		waiting: map[string]time.Time{}, acks: map[string]store.Settlement{},
-		traces: map[string]trace.Span{}, recent: map[string]struct{}{}, older: map[string]struct{}{}, rotated: time.Now(),
+		core: c, work: lifecycle.New(context.Background()), wake: make(chan struct{}, stateWriters),
+		held: map[string]store.Settlement{}, traces: map[string]trace.Span{}, recent: map[string]struct{}{}, older: map[string]struct{}{}, rotated: time.Now(),
 	}
-	s.work.Go(s.run)
+	for range stateWriters {
+		s.work.Go(s.run)
+	}
 	return s
 }
 
@@ -68,21 +82,37 @@ func newStates(c *core.Core) *states {
 func (s *states) delivered(id string, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.sent) >= maxStates {
+	if !s.hold(store.Settlement{ID: id, DeliveredAt: at}) {
 		s.core.Metrics.Overflow(telemetry.QueueDeliveries)
-		return
 	}
-	s.sent = append(s.sent, store.Settlement{ID: id, DeliveredAt: at})
-	s.waiting[id] = at
+}
+
+// hold keeps a state for a while, and reports whether there was room; s.mu is held.
+func (s *states) hold(state store.Settlement) bool {
+	if _, ok := s.held[state.ID]; !ok {
+		if len(s.order) >= maxStates {
+			return false
+		}
+		s.order = append(s.order, heldSince{state.ID, s.core.Store.Now()})
+	}
+	s.held[state.ID] = state
+	return true
 }
 
 // acknowledge notes that a device acknowledged a message. The span ends when
-// that is written.
+// that is written, or needs not be.
 func (s *states) acknowledge(id string, sentAt time.Time, kind wire.PushType, span trace.Span) {
+	state := store.Settlement{ID: id, DeliveredAt: sentAt, AcknowledgedAt: s.core.Store.Now()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.waiting, id)
-	if len(s.acks) >= maxStates {
+	var kept bool
+	if kind == wire.Command {
+		kept = s.hold(state)
+	} else {
+		delete(s.held, id)
+		kept = len(s.acks) < maxStates
+	}
+	if !kept {
 		s.core.Metrics.Overflow(telemetry.QueueAcknowledgements)
 		telemetry.End(span, "overloaded", errBacklogFull)
 		return
@@ -90,14 +120,17 @@ func (s *states) acknowledge(id string, sentAt time.Time, kind wire.PushType, sp
 	if span.IsRecording() {
 		s.traces[id] = span
 	}
-	s.acks[id] = store.Settlement{ID: id, DeliveredAt: sentAt, AcknowledgedAt: s.core.Store.Now()}
 	s.core.Metrics.Acknowledged.Add(context.Background(), 1, kinds[kind].Add...)
-	if kind == wire.Reliable {
-		s.recent[id] = struct{}{}
+	if kind == wire.Command {
+		return
 	}
-	select {
-	case s.wake <- struct{}{}:
-	default:
+	s.recent[id] = struct{}{}
+	s.acks = append(s.acks, state)
+	if len(s.acks) == 1 || len(s.acks)%stateBatch == 0 {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -106,8 +139,9 @@ func (s *states) acknowledge(id string, sentAt time.Time, kind wire.PushType, sp
 func (s *states) finished(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.waiting, key) // the row says more already
+	delete(s.held, key) // the row says more already
 	s.recent[key] = struct{}{}
+	s.endTrace(key)
 }
 
 // over reports whether a message ended on this node, lately or with its state
@@ -122,7 +156,7 @@ func (s *states) over(key string) bool {
 	return ok
 }
 
-// stop ends the writer; drain first.
+// stop ends the writers; drain first.
 func (s *states) stop() {
 	s.work.Stop()
 	s.mu.Lock()
@@ -145,7 +179,7 @@ func (s *states) drain(ctx context.Context) {
 	for {
 		s.mu.Lock()
 		s.hurry = true
-		idle := len(s.acks) == 0 && len(s.writing) == 0 && len(s.waiting) == 0
+		idle := len(s.acks) == 0 && s.writers == 0 && len(s.held) == 0
 		s.mu.Unlock()
 		if idle {
 			return
@@ -177,31 +211,32 @@ func (s *states) run(ctx context.Context) {
 	}
 }
 
-// take picks the acknowledgements, and the deliveries that have waited.
+// take picks acknowledgements, and what was held long enough: nothing while
+// another batch is written, unless there is a whole one.
 func (s *states) take() []store.Settlement {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	batch := make([]store.Settlement, 0, min(len(s.acks), stateBatch))
-	s.writing = map[string]store.Settlement{}
-	for id, ack := range s.acks {
-		if len(batch) == stateBatch {
-			return batch
-		}
-		batch = append(batch, ack)
-		s.writing[id] = ack
-		delete(s.acks, id)
+	if s.writers > 0 && len(s.acks) < stateBatch {
+		return nil
 	}
-	limit := s.core.Store.Now().Add(-holdDelivered)
-	n := 0
-	for n < len(s.sent) && len(batch) < stateBatch && (s.hurry || s.sent[n].DeliveredAt.Before(limit)) {
-		if _, ok := s.waiting[s.sent[n].ID]; ok {
-			batch = append(batch, s.sent[n])
-			delete(s.waiting, s.sent[n].ID)
-			s.writing[s.sent[n].ID] = s.sent[n]
-		}
-		n++
+	n := min(len(s.acks), stateBatch)
+	batch := slices.Clone(s.acks[:n])
+	if s.acks = s.acks[n:]; len(s.acks) == 0 {
+		s.acks = nil // let go of the array
 	}
-	s.sent = append(s.sent[:0], s.sent[n:]...)
+	limit := s.core.Store.Now().Add(-holdState)
+	for n = 0; n < len(s.order) && len(batch) < stateBatch && (s.hurry || s.order[n].at.Before(limit)); n++ {
+		if state, ok := s.held[s.order[n].id]; ok {
+			batch = append(batch, state)
+			delete(s.held, state.ID)
+		}
+	}
+	if s.order = s.order[n:]; len(s.order) == 0 {
+		s.order = nil
+	}
+	if len(batch) > 0 {
+		s.writers++
+	}
 	return batch
 }
 
@@ -212,16 +247,17 @@ func (s *states) write(ctx context.Context, batch []store.Settlement) bool {
 	defer cancel()
 	err := s.core.Store.Settle(bounded, batch)
 	s.mu.Lock()
+	s.writers--
 	if err != nil {
-		for id, write := range s.writing {
-			if !write.AcknowledgedAt.IsZero() {
-				s.acks[id] = write
+		acks := slices.DeleteFunc(batch, func(x store.Settlement) bool { return x.AcknowledgedAt.IsZero() })
+		s.acks = append(acks, s.acks...)
+	} else {
+		for i := range batch {
+			if !batch[i].AcknowledgedAt.IsZero() {
+				s.endTrace(batch[i].ID)
 			}
 		}
-	} else {
-		s.written()
 	}
-	s.writing = nil
 	s.mu.Unlock()
 	if err == nil {
 		return true
@@ -235,21 +271,19 @@ func (s *states) write(ctx context.Context, batch []store.Settlement) bool {
 	return false
 }
 
-// written ends the spans of what was just written; s.mu is held.
-func (s *states) written() {
-	for id, write := range s.writing {
-		if span, ok := s.traces[id]; ok && !write.AcknowledgedAt.IsZero() {
-			span.End()
-			delete(s.traces, id)
-		}
+// endTrace ends the span of an acknowledgement, if it has one; s.mu is held.
+func (s *states) endTrace(id string) {
+	if span, ok := s.traces[id]; ok {
+		span.End()
+		delete(s.traces, id)
 	}
 }
 
 // backlog counts what waits to be written.
-func (s *states) backlog() (deliveries, acknowledgements int) {
+func (s *states) backlog() (held, acknowledgements int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.sent), len(s.acks)
+	return len(s.order), len(s.acks)
 }
 
 // rotate forgets what ended long ago. While acknowledgements wait to be
@@ -257,7 +291,7 @@ func (s *states) backlog() (deliveries, acknowledgements int) {
 func (s *states) rotate() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if time.Since(s.rotated) < rememberOver || len(s.acks) > 0 && len(s.recent) < maxStates {
+	if time.Since(s.rotated) < rememberOver || (len(s.acks) > 0 || s.writers > 0) && len(s.recent) < maxStates {
 		return
 	}
 	s.older, s.recent, s.rotated = s.recent, map[string]struct{}{}, time.Now()

@@ -35,6 +35,9 @@ type Core struct {
 	// Endpoints are the public base URLs of the nodes; the first stands in new
 	// tokens.
 	Endpoints []string
+	// Answered hands an answer to a call of this very process that waits for it,
+	// and reports whether the queue is this process's: then nobody else waits.
+	Answered func(queue string, a broker.Answer) bool
 	// MaxPayload is the largest payload in bytes.
 	MaxPayload int
 	// Limits bound names, metadata and times to live, Filter filters, and Page

@@ -157,6 +157,16 @@ func (w *Waiters) Close() {
 	w.work.Stop()
 }
 
+// Answered takes an answer that a node in this process has for the queue, without
+// the way through the broker, and reports whether the queue is this one's.
+func (w *Waiters) Answered(queue string, a broker.Answer) bool {
+	if queue != w.queue {
+		return false
+	}
+	w.deliver(a)
+	return true
+}
+
 func (w *Waiters) deliver(a broker.Answer) {
 	if !json.Valid(a.Body) {
 		// The waiter stays: the answer in the database may be better, and if

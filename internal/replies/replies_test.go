@@ -139,6 +139,17 @@ func TestAnswerOfTheQueue(t *testing.T) {
 	})
 }
 
+func TestAnswerOfANodeInThisProcess(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *Waiters, _ *fakeBroker, _ *fakeStore) {
+		waiter := add(t, w, "r1", "m1")
+		require.False(t, w.Answered("another", broker.Answer{CorrelationID: "r1", Body: []byte(`1`)}))
+		require.Equal(t, 1, w.Waiting())
+		require.True(t, w.Answered("queue", broker.Answer{CorrelationID: "r1", Body: []byte(`2`)}))
+		require.Equal(t, Outcome{Body: json.RawMessage(`2`)}, <-waiter.C)
+		require.True(t, w.Answered("queue", broker.Answer{CorrelationID: "gone", Body: []byte(`3`)}), "nobody else waits for it")
+	})
+}
+
 func TestTheDatabaseIsLookedAtSlowly(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *Waiters, _ *fakeBroker, s *fakeStore) {
 		waiter := add(t, w, "r1", "m1")
