@@ -185,7 +185,7 @@ func parseSimpleMode(query url.Values, limits *protocol.Limits) (simpleMode, err
 	case hasNoEcho && !strings.EqualFold(noEcho, "true") && !strings.EqualFold(noEcho, "false"):
 		return simpleMode{}, errMode
 	}
-	return simpleMode{group: group, noEcho: strings.EqualFold(noEcho, "true")}, nil
+	return simpleMode{group: strings.Clone(group), noEcho: strings.EqualFold(noEcho, "true")}, nil
 }
 
 // distinct drops repeated names: each group is subscribed once.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unique"
 
 	"github.com/message-gateway/gateway/internal/protocol"
 	"github.com/message-gateway/gateway/internal/roles"
@@ -78,7 +79,9 @@ const (
 )
 
 func newSession(n *Node, id, hub, name string, sub protocol.Subprotocol, userID string) *session {
-	key := hubKey(hub)
+	// Not the strings of the request: each of those holds on to all its headers.
+	hub, name = unique.Make(hub).Value(), unique.Make(name).Value()
+	key := unique.Make(hubKey(hub)).Value()
 	return &session{node: n, id: id, hub: hub, hubKey: key, name: name, sub: sub, userID: userID, since: time.Now().UnixMilli()}
 }
 

@@ -24,12 +24,13 @@ type topics struct {
 	listener bus.Listener
 
 	mu sync.Mutex
-	m  map[channel]*topic
+	m  map[channel]topic
 }
 
+// topic is small: there are several for each connection.
 type topic struct {
 	refs int
-	sub  *subscription
+	sub  *subscription // nil once the channel is subscribed
 }
 
 // subscription is one Subscribe call, for one or more channels.
@@ -44,7 +45,7 @@ type subscription struct {
 func (t *topics) acquire(ctx context.Context, channels ...channel) error {
 	t.mu.Lock()
 	if t.m == nil {
-		t.m = map[channel]*topic{}
+		t.m = map[channel]topic{}
 	}
 	waits := make([]*subscription, 0, len(channels))
 	var fresh *subscription
@@ -55,8 +56,7 @@ func (t *topics) acquire(ctx context.Context, channels ...channel) error {
 			if fresh == nil {
 				fresh = &subscription{ready: make(chan struct{})}
 			}
-			entry = &topic{sub: fresh}
-			t.m[c] = entry
+			entry = topic{sub: fresh}
 			kind := 0
 			if c.sharded {
 				kind = 1
@@ -64,7 +64,8 @@ func (t *topics) acquire(ctx context.Context, channels ...channel) error {
 			names[kind] = append(names[kind], c.name)
 		}
 		entry.refs++
-		if len(waits) == 0 || waits[len(waits)-1] != entry.sub {
+		t.m[c] = entry
+		if entry.sub != nil && (len(waits) == 0 || waits[len(waits)-1] != entry.sub) {
 			waits = append(waits, entry.sub)
 		}
 	}
@@ -73,6 +74,7 @@ func (t *topics) acquire(ctx context.Context, channels ...channel) error {
 	if fresh != nil {
 		fresh.err = t.subscribe(ctx, names)
 		close(fresh.ready)
+		t.subscribed(fresh, channels)
 	}
 	for _, sub := range waits {
 		err := ctx.Err()
@@ -87,6 +89,21 @@ func (t *topics) acquire(ctx context.Context, channels ...channel) error {
 		}
 	}
 	return nil
+}
+
+// subscribed lets go of a subscription that succeeded: nobody has to wait for it.
+func (t *topics) subscribed(sub *subscription, channels []channel) {
+	if sub.err != nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range channels {
+		if entry, ok := t.m[c]; ok && entry.sub == sub {
+			entry.sub = nil
+			t.m[c] = entry
+		}
+	}
 }
 
 // subscribe does it for all who come meanwhile as well, so the ctx of the first
@@ -115,6 +132,7 @@ func (t *topics) release(channels ...channel) {
 	for _, c := range channels {
 		entry := t.m[c]
 		entry.refs--
+		t.m[c] = entry
 		if entry.refs == 0 {
 			delete(t.m, c)
 			// Under the lock, so that a Subscribe of the same channel comes after.
