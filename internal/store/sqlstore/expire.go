@@ -62,7 +62,7 @@ func (s *Store) Purge(ctx context.Context, before time.Time, limit int) (int, er
 // Purgeable counts what Purge would delete, up to limit.
 func (s *Store) Purgeable(ctx context.Context, before time.Time, limit int) (int, error) {
 	at := formatTime(before)
-	return s.number(ctx, "count old rows", s.q.purgeableCount, at, limit, at, limit, at, limit, at, limit, limit)
+	return s.number(ctx, "count old rows", s.q.purgeableCount, at, limit, at, limit, at, limit, at, limit, at, limit, limit)
 }
 
 // Count counts the rows in each state, up to limit in each. It reads an index

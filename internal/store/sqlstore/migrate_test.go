@@ -94,14 +94,14 @@ func TestSchema(t *testing.T) {
 	cfg := testenv.MySQL(t)
 	db := openPool(t, cfg)
 	s := openMySQL(t, MySQLOptions{Config: cfg})
-	require.Equal(t, store.Schema{Pending: []int64{1}}, schema(s))
+	require.Equal(t, store.Schema{Pending: []int64{1, 2}}, schema(s))
 	require.False(t, schema(s).Ready())
 	for name, want := range map[string]store.Schema{
 		"ORM, ignoring case, whole seconds": {
-			Exists: true, Foreign: true, Pending: []int64{1}, MissingIndexes: wantedIndexes, IgnoringCase: []string{"id", "target_user_id"},
+			Exists: true, Foreign: true, Pending: []int64{1, 2}, MissingIndexes: wantedIndexes, IgnoringCase: []string{"id", "target_user_id"},
 		},
 		"TIMESTAMP, other order, more columns": {
-			Exists: true, Foreign: true, Pending: []int64{1}, MissingIndexes: wantedIndexes[1:], IgnoringCase: []string{"id", "target_user_id"},
+			Exists: true, Foreign: true, Pending: []int64{1, 2}, MissingIndexes: wantedIndexes[1:], IgnoringCase: []string{"id", "target_user_id"},
 		},
 	} {
 		_, err := db.ExecContext(t.Context(), foreignTables[name])
@@ -120,14 +120,14 @@ func TestSchema(t *testing.T) {
 	_, err = db.ExecContext(t.Context(), "DROP TABLE push_messages")
 	require.NoError(t, err)
 
-	migrated := store.Schema{Exists: true, Versions: []int64{1}}
+	migrated := store.Schema{Exists: true, Versions: []int64{1, 2}}
 	require.NoError(t, s.Migrate(t.Context()))
 	require.Equal(t, migrated, schema(s))
 
 	lite, err := OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "schema.db"))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, lite.Close()) }()
-	require.Equal(t, store.Schema{Pending: []int64{1}}, schema(lite))
+	require.Equal(t, store.Schema{Pending: []int64{1, 2}}, schema(lite))
 	require.NoError(t, lite.Migrate(t.Context()))
 	require.Equal(t, migrated, schema(lite))
 }
