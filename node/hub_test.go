@@ -317,7 +317,7 @@ func testHubRepeatedSends(t *testing.T, w *world) {
 		}
 		return list
 	}
-once := []string{"once", "other payload", "once", "once", "once"}
+	once := []string{"once", "other payload", "once", "once", "once"}
 	assert.Equal(t, once, texts(ann))
 	assert.Equal(t, once, texts(bob))
 	assert.Equal(t, []string{"once", "once", "once", "once", "other payload", "once", "once"}, texts(cid), "the bound is off")

@@ -186,6 +186,7 @@ func (s *session) streamEnd(f *protocol.Frame) {
 	if f.Error != nil {
 		failure = &control.StreamError{Name: streamUserError, Message: f.Error.Message, UserCode: f.Error.UserErrorCode}
 	}
+	defer s.streams.remove(st)
 	if err := s.finishStream(st, failure); err != nil {
 		s.streamClosed(st.id, errorDetail(err).Name, errorDetail(err).Message)
 		return
@@ -201,6 +202,7 @@ func (s *session) failStream(st *stream, err error) {
 	}
 	_ = s.finishStream(st, &control.StreamError{Name: name}) // the device is told below, whatever happens
 	s.streamClosed(st.id, name, errorDetail(err).Message)
+	s.streams.remove(st)
 }
 
 func (s *session) streamIdle(st *stream) {
@@ -213,6 +215,7 @@ func (s *session) streamIdle(st *stream) {
 		s.node.core.Log.Warn("end of a stream not published", "connection_id", s.id, "error", err)
 	}
 	s.streamClosed(st.id, streamIdle, "nothing came for too long")
+	s.streams.remove(st)
 }
 
 // cancelAll ends the streams of a session that is over.
@@ -294,14 +297,14 @@ func (s *session) publishPart(st *stream, data protocol.Data) error {
 	})
 }
 
-// finishStream ends a stream; its turn is held.
+// finishStream ends a stream; its turn is held. The caller tells the device,
+// and removes the stream after that: a part that comes in between must not be
+// told that there is no such stream before the device has heard why.
 func (s *session) finishStream(st *stream, failure *control.StreamError) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.node.opts.HandlerTimeout)
 	defer cancel()
 	st.over = true
-	err := s.publishEnd(ctx, st, failure)
-	s.streams.remove(st)
-	return err
+	return s.publishEnd(ctx, st, failure)
 }
 
 // publishEnd sends the terminal message, which needs a payload. Whether the

@@ -231,8 +231,8 @@ func TestLateTurnBlamesWhatItWaitedFor(t *testing.T) {
 		})
 		for i := range commitParallel {
 			go func() { _, _ = k.Commit(t.Context(), message(fmt.Sprint("first", i), "u")) }()
+			synctest.Wait() // each in a batch of its own
 		}
-		synctest.Wait()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() {
