@@ -149,6 +149,11 @@ func (s *session) resume(conn *ws.Conn) bool {
 	}
 	defer s.mu.Unlock()
 	if s.conn != nil {
+		// A device can come back before this node has noticed that its session is
+		// over with its socket: see socketEnded.
+		if end, ok := s.conn.Ending(); ok && !recoverableAfter(end) {
+			return false
+		}
 		s.conn.Abort(errReplaced)
 	}
 	s.attachLocked(conn)

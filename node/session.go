@@ -284,9 +284,7 @@ func (s *session) socketEnded(conn *ws.Conn, end ws.End) {
 		return
 	}
 	s.conn = nil
-	// An error with a close code is one that the device made, such as 1009.
-	broken := end.Err != nil && end.Code != ws.CloseAbnormal
-	recoverable := s.sub.Reliable() && s.state == sessionLive && !broken && (!end.ByPeer || end.Code != ws.CloseNormal)
+	recoverable := s.sub.Reliable() && s.state == sessionLive && recoverableAfter(end)
 	if recoverable {
 		s.state, s.detachedAt = sessionDetached, time.Now()
 	}
@@ -297,6 +295,14 @@ func (s *session) socketEnded(conn *ws.Conn, end ws.End) {
 	if !recoverable {
 		s.end("")
 	}
+}
+
+// recoverableAfter reports whether a device may come back after such an end of
+// its socket.
+func recoverableAfter(end ws.End) bool {
+	// An error with a close code is one that the device made, such as 1009.
+	broken := end.Err != nil && end.Code != ws.CloseAbnormal
+	return !broken && (!end.ByPeer || end.Code != ws.CloseNormal)
 }
 
 // end finishes the session, once. reason, if any, is what OnDisconnected hears.

@@ -78,6 +78,17 @@ func (c *Conn) pushClose(end End, reason string) (start bool) {
 	return c.push(closeFrame(end.Code, reason))
 }
 
+// Ending says why the connection ends, once that is decided: before the peer can
+// know it, and before Serve returns.
+func (c *Conn) Ending() (end End, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.end == nil {
+		return End{}, false
+	}
+	return *c.end, true
+}
+
 func (c *Conn) setState(s connState) {
 	c.state = s
 	c.closing.Store(s != stateOpen)
