@@ -14,10 +14,14 @@ import (
 // ErrFull is returned when too many calls wait already. Nothing was done.
 var ErrFull = errors.New("batch: too many calls are waiting")
 
+// gatherMost is how long calls wait for others to go with: one flush that hangs
+// must not hold them up.
+const gatherMost = 10 * time.Millisecond
+
 // ErrClosed is returned after Close. Nothing was done.
 var ErrClosed = errors.New("batch: closed")
 
-// Options bound a Group. Inline and Gather may be left out.
+// Options bound a Group. Gather, Size and Inline may be left out.
 type Options struct {
 	// MaxBatch is the largest number of items in one flush.
 	MaxBatch int
@@ -31,8 +35,13 @@ type Options struct {
 	// Timeout ends a flush whose callers have no earlier deadline.
 	Timeout time.Duration
 	// Gather is how many calls must wait before they get a flush of their own
-	// beside one that runs; fewer wait for the end of one. Default: 1.
+	// beside one that runs; fewer wait for the end of one, gatherMost at most.
+	// While flushes are small it is less: the square of the size of the last.
+	// Default: 1.
 	Gather int
+	// Size says how many of so many calls one flush takes, at least one; the
+	// others wait for the next. Default: all of them.
+	Size func(n int) int
 	// Inline lets a call that finds the group idle run its flush by itself,
 	// which saves two hand-overs between goroutines. The flush must then return
 	// soon after its ctx has ended: nobody else watches that of the call.
@@ -57,6 +66,13 @@ type Group[T any] struct {
 	gone  int
 	// running counts flushes under way or about to begin. Each has a slot.
 	running int
+	// last is the size of the flush that began last.
+	last int
+	// late fires when calls have waited for others for long enough; waited says
+	// that they have.
+	late    *time.Timer
+	pending bool // late is running
+	waited  bool
 	// inline are the calls that flush by themselves.
 	inline []*call[T]
 	closed bool
@@ -116,6 +132,7 @@ func (g *Group[T]) Do(ctx context.Context, item T, size int) (started bool, err 
 		return false, ErrClosed
 	case g.opts.Inline && g.running == 0:
 		g.running++
+		g.last = 1
 		g.inline = append(g.inline, c)
 		g.mu.Unlock()
 		return true, g.runInline(ctx, c)
@@ -235,11 +252,43 @@ func (g *Group[T]) release() {
 // held.
 func (g *Group[T]) spread() {
 	waiting := len(g.queue) - g.gone
-	if waiting == 0 || g.running >= g.opts.Parallel || g.running > 0 && waiting < g.opts.Gather {
+	if waiting == 0 || g.running >= g.opts.Parallel {
+		return
+	}
+	if !g.due(g.running) {
+		g.hurry()
 		return
 	}
 	g.running++
 	g.wake()
+}
+
+// hurry bounds the time for which calls wait for others. g.mu is held.
+func (g *Group[T]) hurry() {
+	switch {
+	case g.pending:
+		return
+	case g.late == nil:
+		g.late = time.AfterFunc(gatherMost, g.stopGathering)
+	default:
+		g.late.Reset(gatherMost)
+	}
+	g.pending = true
+}
+
+// stopGathering gives those who wait a flush, however few they are.
+func (g *Group[T]) stopGathering() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.pending = false
+	g.waited = len(g.queue) > g.gone
+	g.spread()
+}
+
+// due reports whether those who wait shall have a flush, beside so many others.
+// g.mu is held.
+func (g *Group[T]) due(others int) bool {
+	return others == 0 || g.waited || len(g.queue)-g.gone >= min(g.opts.Gather, g.last*g.last)
 }
 
 // wake hands a slot to a worker. g.mu is held.

@@ -41,6 +41,12 @@ func (s *slow) flush(ctx context.Context, items []int, errs []error) {
 	}
 }
 
+func (s *slow) got() [][]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.batches)
+}
+
 // inBubble runs test with a group whose clock is fake.
 func inBubble(t *testing.T, o Options, test func(t *testing.T, g *Group[int], s *slow)) {
 	t.Helper()
@@ -106,6 +112,79 @@ func TestBytesBoundABatch(t *testing.T) {
 			require.NoError(t, <-done)
 		}
 		require.Equal(t, [][]int{{0}, {1, 2}, {3}, {4}, {5}}, s.batches)
+	})
+}
+
+// TestGather: beside a flush that runs only enough calls get another, or those
+// who have waited for gatherMost.
+func TestGather(t *testing.T) {
+	o := options
+	o.Parallel, o.Gather = 3, 4
+	inBubble(t, o, func(t *testing.T, g *Group[int], s *slow) {
+		began := time.Now()
+		var all []<-chan error
+		first := func(items ...int) {
+			for _, item := range items {
+				all = append(all, start(t, g, t.Context(), item, 1))
+			}
+		}
+		first(0, 1, 2) // each by itself: while flushes are small nobody waits
+		first(3, 4, 5) // no more than three flushes at a time
+		time.Sleep(time.Second + 500*time.Millisecond)
+		synctest.Wait()
+		require.Equal(t, [][]int{{0}, {1}, {2}, {3, 4, 5}}, s.got())
+
+		first(6, 7, 8)
+		require.Len(t, s.got(), 4, "three wait for a fourth")
+		first(9)
+		require.Equal(t, []int{6, 7, 8, 9}, s.got()[4])
+
+		first(10)
+		time.Sleep(gatherMost - 1)
+		require.Len(t, s.got(), 5)
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		require.Equal(t, []int{10}, s.got()[5], "nobody came")
+		for _, done := range all {
+			require.NoError(t, <-done)
+		}
+		require.Equal(t, 2500*time.Millisecond+gatherMost, time.Since(began))
+	})
+}
+
+// TestGatherEndsWithTheFlush: those who wait for others go when a flush has ended.
+func TestGatherEndsWithTheFlush(t *testing.T) {
+	o := options
+	o.Parallel, o.Gather = 3, 4
+	inBubble(t, o, func(t *testing.T, g *Group[int], s *slow) {
+		var all []<-chan error
+		for i := range 6 {
+			all = append(all, start(t, g, t.Context(), i, 1))
+		}
+		time.Sleep(2*time.Second - gatherMost/2) // {3, 4, 5} is about to end
+		began := time.Now()
+		all = append(all, start(t, g, t.Context(), 6, 1))
+		for _, done := range all {
+			require.NoError(t, <-done)
+		}
+		require.Equal(t, []int{6}, s.got()[4])
+		require.Equal(t, time.Second+gatherMost/2, time.Since(began))
+	})
+}
+
+// TestSizeCutsABatch: what a flush does not take waits for the next.
+func TestSizeCutsABatch(t *testing.T) {
+	o := options
+	o.Size = func(n int) int { return max(n&^1, 1) }
+	inBubble(t, o, func(t *testing.T, g *Group[int], s *slow) {
+		var all []<-chan error
+		for i, size := range []int{1, 1, 1, 1, 1, 60, 60} {
+			all = append(all, start(t, g, t.Context(), i, size))
+		}
+		for _, done := range all {
+			require.NoError(t, <-done)
+		}
+		require.Equal(t, [][]int{{0}, {1, 2, 3, 4}, {5}, {6}}, s.batches)
 	})
 }
 

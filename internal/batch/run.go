@@ -69,16 +69,18 @@ func (g *Group[T]) take(b *batch[T]) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	b.calls = b.calls[:0]
-	n, bytes := 0, 0
-	for ; n < len(g.queue) && len(b.calls) < g.opts.MaxBatch; n++ {
+	most := 0
+	if g.due(g.running - 1) {
+		most = g.next()
+	} else if len(g.queue) > g.gone {
+		g.hurry() // the others may be about to end, or hang
+	}
+	n := 0
+	for ; n < len(g.queue) && len(b.calls) < most; n++ {
 		c := g.queue[n]
 		if c.gone {
 			g.gone--
 			continue
-		}
-		bytes += c.size
-		if len(b.calls) > 0 && bytes > g.opts.MaxBytes {
-			break
 		}
 		c.taken = true
 		b.calls = append(b.calls, c)
@@ -91,8 +93,28 @@ func (g *Group[T]) take(b *batch[T]) bool {
 		g.release()
 		return false
 	}
+	g.last, g.waited = len(b.calls), false
 	g.spread()
 	return true
+}
+
+// next is the number of calls in the next batch. g.mu is held.
+func (g *Group[T]) next() int {
+	n, bytes := 0, 0
+	for _, c := range g.queue {
+		if c.gone {
+			continue
+		}
+		bytes += c.size
+		if n == g.opts.MaxBatch || n > 0 && bytes > g.opts.MaxBytes {
+			break
+		}
+		n++
+	}
+	if n > 0 && g.opts.Size != nil {
+		n = g.opts.Size(n)
+	}
+	return n
 }
 
 func (g *Group[T]) run(b *batch[T]) {
