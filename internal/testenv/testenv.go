@@ -15,7 +15,9 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"encoding/hex"
+	"net"
 	"os"
+	"os/exec"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -89,6 +91,40 @@ func Count(t testing.TB, backend string) {
 	if path := os.Getenv("GATEWAY_TEST_REPORT"); path != "" {
 		report(t, path, backend)
 	}
+}
+
+// Binary finds the program of a server that a test starts by itself, to kill it
+// for one. Where it is not installed the test is skipped, or fails if
+// GATEWAY_TEST_REQUIRE=1.
+func Binary(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err == nil {
+		Count(t, name)
+		return path
+	}
+	Count(t, "skipped:"+name)
+	if os.Getenv("GATEWAY_TEST_REQUIRE") == "1" {
+		t.Fatalf("GATEWAY_TEST_REQUIRE=1 demands a %s, and none is installed", name)
+	}
+	t.Skipf("not run: needs a %s of its own, and none is installed", name)
+	return ""
+}
+
+// FreePort finds a port of the loopback interface. Another process could take it
+// in between, which would show as a server that does not start.
+func FreePort(t testing.TB) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("find a port: %v", err)
+	}
+	defer func() { _ = l.Close() }()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatalf("find a port: %v", err)
+	}
+	return port
 }
 
 func service(t testing.TB, name, variable string) string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"strings"
 )
 
 // Server is an installed server in a folder of its own. It can be ended and
@@ -16,6 +17,8 @@ type Server struct {
 	home    *home
 	command func() *exec.Cmd
 	child   *child
+	// tool is the server's own program to control it, where it has one.
+	tool func(args ...string) (*exec.Cmd, error)
 }
 
 // serve starts a server and has Stop end whichever run of it is the last.
@@ -109,4 +112,27 @@ func (s *Server) Ended() bool {
 	default:
 		return false
 	}
+}
+
+// Control runs the program with which the server is controlled, as its account
+// and with its settings, and returns what it printed: rabbitmqctl for RabbitMQ;
+// the others have none. It is killed when ctx ends.
+func (s *Server) Control(ctx context.Context, args ...string) (string, error) {
+	if s.tool == nil {
+		return "", fmt.Errorf("%s: %w: a program to control it", s.Name, errNotInstalled)
+	}
+	cmd, err := s.tool(args...)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", s.Name, err)
+	}
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		return "", fmt.Errorf("%s: %w", s.Name, err)
+	}
+	defer context.AfterFunc(ctx, func() { Signal(cmd, kill) })()
+	if err := cmd.Wait(); err != nil {
+		return "", fmt.Errorf("%s: %s: %w: %s", s.Name, strings.Join(args, " "), errors.Join(err, ctx.Err()), strings.TrimSpace(out.String()))
+	}
+	return out.String(), nil
 }

@@ -123,10 +123,10 @@ func startRabbit(ctx context.Context, sup *Supervisor) (*Server, error) {
 			return nil, err
 		}
 	}
-	return sup.serve("rabbitmq", rabbitURL(ports[0]), h, func() *exec.Cmd {
-		server := h.command(path)
-		server.Env = append(server.Env, epmdEnv...)
-		server.Env = append(server.Env,
+	configured := func(path string, args ...string) *exec.Cmd {
+		cmd := h.command(path, args...)
+		cmd.Env = append(cmd.Env, epmdEnv...)
+		cmd.Env = append(cmd.Env,
 			"RABBITMQ_NODENAME=gateway-test@localhost",
 			"RABBITMQ_BASE="+h.dir,
 			"RABBITMQ_MNESIA_BASE="+h.path("mnesia"),
@@ -143,6 +143,18 @@ func startRabbit(ctx context.Context, sup *Supervisor) (*Server, error) {
 			fmt.Sprintf("RABBITMQ_DIST_PORT=%d", ports[1]),
 			"ERL_FLAGS=-kernel inet_dist_use_interface {127,0,0,1}",
 		)
-		return server
-	})
+		return cmd
+	}
+	s, err := sup.serve("rabbitmq", rabbitURL(ports[0]), h, func() *exec.Cmd { return configured(path) })
+	if err != nil {
+		return nil, err
+	}
+	s.tool = func(args ...string) (*exec.Cmd, error) {
+		path, err := look("/usr/lib/rabbitmq/bin/rabbitmqctl", "rabbitmqctl")
+		if err != nil {
+			return nil, err
+		}
+		return configured(path, args...), nil
+	}
+	return s, nil
 }

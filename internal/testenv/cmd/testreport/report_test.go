@@ -135,6 +135,22 @@ func TestFailureShowsItsOutputAndNotThatOfOthers(t *testing.T) {
 	wantLines(t, out, "what went wrong", "FAIL: failed: "+example, "1 passed, 1 failed, 0 skipped")
 }
 
+// A slash in the name of a subtest makes no test of what is before it.
+func TestNamesOfSeveralPartsAreOneTest(t *testing.T) {
+	t.Parallel()
+	ok, out := runReport(t, events(
+		ev("run", "TestSuite", ""), ev("run", "TestSuite/state/ends", ""), ev("run", "TestSuite/state/moves", ""),
+		ev("pass", "TestSuite/state/ends", ""), ev("fail", "TestSuite/state/moves", ""), ev("fail", "TestSuite", ""), ev("fail", "", ""),
+	), "")
+	if ok {
+		t.Error("reported as a pass")
+	}
+	if strings.Contains(out, "never ended") {
+		t.Errorf("all have ended:\n%s", out)
+	}
+	wantLines(t, out, "1 passed, 1 failed, 0 skipped")
+}
+
 func TestTestThatNeverEndedFails(t *testing.T) {
 	t.Parallel()
 	ok, out := runReport(t, events(

@@ -38,6 +38,7 @@ type test struct {
 	result string // passed, failed, skipped, or empty while it runs
 	output []string
 	parent bool // it has subtests: they are counted, not it
+	ran    bool // it is a test, not only the first part of the names of some
 }
 
 type pkg struct {
@@ -100,6 +101,7 @@ func (r *run) take(e event) {
 		return
 	}
 	t := p.test(e.Package, e.Test)
+	t.ran = true
 	switch e.Action {
 	case "output":
 		t.output = append(t.output, e.Output)
@@ -147,7 +149,7 @@ func (r *run) takePackage(e event, p *pkg) {
 // never ended: a panic or a timeout shows there or in the package's own output.
 func (r *run) printFailed(p *pkg) {
 	for _, t := range p.order {
-		if t.result == "" {
+		if t.result == "" && t.ran {
 			t.result = failed
 			t.output = append(t.output, fmt.Sprintf("--- FAIL: %s (never ended)\n", t.id.name))
 		}
