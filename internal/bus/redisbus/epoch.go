@@ -82,7 +82,7 @@ type nodeHook struct {
 	addr string
 
 	dials    atomic.Uint64 // connections opened
-	dialled  atomic.Int64  // when the last one was, in Unix nanoseconds
+	dialled  instant       // when the last one was
 	verified atomic.Uint64 // dials at the last check that settled
 
 	strangers atomic.Uint64 // pipes whose server does not say who it is
@@ -97,7 +97,7 @@ func newNodeHook(b *Bus, node *redis.Client) *nodeHook {
 	h := &nodeHook{bus: b, addr: node.Options().Addr}
 	// A client that was handed over may have connections already.
 	h.dials.Store(1)
-	h.dialled.Store(time.Now().UnixNano())
+	h.dialled.now()
 	return h
 }
 
@@ -121,7 +121,7 @@ func (h *nodeHook) DialHook(next redis.DialHook) redis.DialHook {
 		h.mu.Lock()
 		h.remote = conn.RemoteAddr().String()
 		h.mu.Unlock()
-		h.dialled.Store(time.Now().UnixNano())
+		h.dialled.now()
 		h.dials.Add(1)
 		return conn, nil
 	}
@@ -169,7 +169,7 @@ func (h *nodeHook) checkedDraw(ctx context.Context, next redis.ProcessPipelineHo
 	default:
 		return err // the connection broke: the next draw is checked
 	}
-	if began.Sub(time.Unix(0, h.dialled.Load())) > settle {
+	if began.Sub(h.dialled.get()) > settle {
 		h.verified.Store(dials)
 	}
 	for _, cmd := range cmds {

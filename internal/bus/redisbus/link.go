@@ -60,8 +60,8 @@ type link struct {
 	inFlight int       // channels in awaited
 	since    time.Time // when awaited was empty last
 
-	heard   atomic.Int64 // when the server was heard last, in Unix nanoseconds
-	handing atomic.Bool  // the handler has the reader's goroutine
+	heard   instant     // when the server was heard last
+	handing atomic.Bool // the handler has the reader's goroutine
 }
 
 func newLink(t *table, id uint32, target string) *link {
@@ -171,7 +171,7 @@ func (l *link) connectAndServe(ctx context.Context) (served bool, err error) {
 	l.mu.Lock()
 	l.awaited, l.inFlight, l.since = []command{{kind: "pong"}}, 0, time.Now()
 	l.mu.Unlock()
-	l.heard.Store(0)
+	l.heard.forget()
 	ps := node.Subscribe(ctx) // without channels: no connection yet
 	if err := ps.Ping(context.WithValue(connecting, permitKey{}, p)); err != nil {
 		return false, errors.Join(err, ps.Close())
@@ -185,7 +185,7 @@ func (l *link) connectAndServe(ctx context.Context) (served bool, err error) {
 	if readErr := <-broken; err == nil {
 		err = readErr
 	}
-	return l.heard.Load() != 0, err
+	return !l.heard.get().IsZero(), err
 }
 
 // write sends what the table wants and watches over the connection, until it
@@ -225,7 +225,7 @@ func (l *link) silence() (silent time.Duration, asked bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	since := l.since
-	if heard := time.Unix(0, l.heard.Load()); heard.After(since) {
+	if heard := l.heard.get(); heard.After(since) {
 		since = heard
 	}
 	return time.Since(since), len(l.awaited) > 0

@@ -139,7 +139,7 @@ func (l *link) read(ctx context.Context, ps *redis.PubSub) error {
 		switch {
 		case err == nil:
 		case errors.As(err, &answered):
-			l.heard.Store(time.Now().UnixNano())
+			l.heard.now()
 			if err := l.answeredError(ctx, err); err != nil {
 				return err
 			}
@@ -147,7 +147,7 @@ func (l *link) read(ctx context.Context, ps *redis.PubSub) error {
 		default:
 			return err
 		}
-		l.heard.Store(time.Now().UnixNano())
+		l.heard.now()
 		switch msg := msg.(type) {
 		case *redis.Message:
 			buf = append(buf[:0], msg.Payload...)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/message-gateway/gateway/internal/bus"
+	"github.com/message-gateway/gateway/internal/testenv"
 )
 
 // startSentinel starts a sentinel that watches over master under the name m.
@@ -22,7 +23,7 @@ func startSentinel(t *testing.T, master *server) *server {
 	file := filepath.Join(t.TempDir(), "sentinel.conf")
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil,
 		"sentinel monitor m %s %s 1\nsentinel down-after-milliseconds m 500\nsentinel failover-timeout m 3000\n", host, port), 0o600))
-	return launch(t, freePort(t), master.args[0], file, "--sentinel")
+	return launch(t, testenv.FreePort(t), master.args[0], file, "--sentinel")
 }
 
 // Sentinel promotes the replica while the former master lives on, and serves

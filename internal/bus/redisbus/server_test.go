@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"os/exec"
 	"strconv"
 	"syscall"
@@ -31,16 +30,7 @@ type server struct {
 // startServer starts a redis-server without persistence on a free port.
 func startServer(t testing.TB, args ...string) *server {
 	t.Helper()
-	binary, err := exec.LookPath("redis-server")
-	if err != nil {
-		testenv.Count(t, "skipped:redis-server")
-		if os.Getenv("GATEWAY_TEST_REQUIRE") == "1" {
-			t.Fatal("GATEWAY_TEST_REQUIRE=1 demands a redis-server, and none is installed")
-		}
-		t.Skip("not run: needs a redis-server of its own to kill, and none is installed")
-	}
-	testenv.Count(t, "redis-server")
-	return launch(t, freePort(t), binary, append([]string{
+	return launch(t, testenv.FreePort(t), testenv.Binary(t, "redis-server"), append([]string{
 		"--save", "", "--appendonly", "no", "--loglevel", "warning", "--repl-diskless-sync-delay", "0",
 	}, args...)...)
 }
@@ -56,16 +46,6 @@ func launch(t testing.TB, port, binary string, args ...string) *server {
 		s.kill(t)
 	})
 	return s
-}
-
-// freePort finds a port; another process could take it in between, which would
-// show as a server that does not start.
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // returns at once
-	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port) //nolint:forcetypeassert // of a TCP listener
 }
 
 // start starts the process and waits until it answers.
@@ -112,7 +92,7 @@ func startCluster(t testing.TB, masters int) []*server {
 	t.Helper()
 	nodes := make([]*server, masters+1)
 	for i := range nodes {
-		nodes[i] = startServer(t, "--cluster-enabled", "yes", "--cluster-port", freePort(t),
+		nodes[i] = startServer(t, "--cluster-enabled", "yes", "--cluster-port", testenv.FreePort(t),
 			"--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0")
 	}
 	ctx := t.Context()
