@@ -172,6 +172,29 @@ func TestTwoLossesWithinAnInsert(t *testing.T) {
 	require.Less(t, third[0], int64(1<<53), "JavaScript is exact")
 }
 
+// A replica that took over and lags is behind what was drawn, but not behind the
+// table: what is still on its way there is drawn again by another process, and
+// not by the one that drew it.
+func TestReplicaThatLags(t *testing.T) {
+	t.Parallel()
+	b, table := newFakeBus(), &fakeTable{taken: map[string]int64{"x": 7}, now: time.Now()}
+	b.leaps, b.counters["x"] = true, 7
+	one, two := New(b, table), New(b, table)
+	first, err := one.Next(t.Context(), []string{"x", "x"})
+	require.NoError(t, err)
+	require.Equal(t, []int64{8, 9}, first)
+	b.counters["x"] = 7
+	b.epoch++
+	second, err := two.Next(t.Context(), []string{"x"})
+	require.NoError(t, err)
+	require.Equal(t, int64(8), second[0])
+	b.counters["x"] = 7
+	b.epoch++
+	third, err := one.Next(t.Context(), []string{"x"})
+	require.NoError(t, err)
+	require.Greater(t, third[0], int64(9+leap))
+}
+
 func TestEpochThatChangesDuringTheDraw(t *testing.T) {
 	t.Parallel()
 	a, b, table := newTest()

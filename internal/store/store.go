@@ -24,6 +24,9 @@ var (
 	// long, not JSON to its parser, a broken constraint). The text says which;
 	// trying again does not help.
 	ErrRejected = errors.New("store: the database refused the row")
+	// ErrClosed is what calls on a closed Store return, and what those get that
+	// wait while it closes.
+	ErrClosed = errors.New("store: closed")
 	// ErrNoTable means that push_messages does not exist: Migrate was not run.
 	ErrNoTable = errors.New("store: table push_messages does not exist")
 )
@@ -122,7 +125,8 @@ type Store interface {
 	Migrate(ctx context.Context) error
 	// Ping answers whether the database can be reached.
 	Ping(ctx context.Context) error
-	// Close releases the connections, unless they were handed over.
+	// Close fails what is under way with ErrClosed, and releases the
+	// connections, unless they were handed over.
 	Close() error
 	// Now is the time of the database's clock in UTC, as well as this process
 	// knows it. Every time that is stored or compared with a stored one is
@@ -137,6 +141,9 @@ type Store interface {
 	// no duplicate. Nonce, Status (PENDING), CreatedAt and UpdatedAt are set
 	// where they are zero.
 	Insert(ctx context.Context, msgs []*Message) (duplicates []int, err error)
+	// InsertSize is how many of so many waiting messages one Insert does best
+	// with: all of them, or some, and at least one.
+	InsertSize(waiting int) int
 	// InsertTx is Insert for one message inside the caller's transaction.
 	InsertTx(ctx context.Context, tx *sql.Tx, msg *Message) (duplicate bool, err error)
 
@@ -148,6 +155,8 @@ type Store interface {
 	// is FINISHED, or returns ErrNotFound.
 	FindCommand(ctx context.Context, userID, requestID string) (*Message, error)
 	// MaxSeqs reads the highest seq of each user; users without rows are absent.
+	// A user whose name the table takes for equal to another's may get the other's
+	// number, if that is higher: a gap does no harm.
 	MaxSeqs(ctx context.Context, userIDs []string) (map[string]int64, error)
 	// Unfinished reads up to limit unfinished rows of a user behind the cursor,
 	// in order of (seq, id).

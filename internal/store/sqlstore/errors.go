@@ -36,6 +36,7 @@ const (
 
 // mysqlClasses are the server errors that do not mean permanent.
 var mysqlClasses = map[uint16]class{
+	1020: transient, // the row has changed since the snapshot (MariaDB)
 	1040: transient, // too many connections
 	1053: transient, // server shutdown in progress
 	1077: transient, // normal shutdown
@@ -48,12 +49,18 @@ var mysqlClasses = map[uint16]class{
 	1180: transient, // error during COMMIT
 	1203: transient, // too many connections of this user
 	1205: transient, // lock wait timeout
+	1206: transient, // no room for more locks
 	1213: transient, // deadlock
+	1226: transient, // a limit of the account, such as MAX_USER_CONNECTIONS
 	1290: transient, // read only, as a primary becomes in a failover
 	1317: transient, // query interrupted
+	1412: transient, // the table has changed since the snapshot
+	1637: transient, // too many transactions
 	1792: transient, // read only transaction, see 1290
 	1836: transient, // read only mode, see 1290
 	1927: transient, // connection was killed
+	1969: transient, // max_statement_time (MariaDB)
+	3024: transient, // max_execution_time (MySQL)
 	3032: transient, // server is offline for ordinary users
 	3101: transient, // group replication rolled the transaction back
 	4031: transient, // disconnected after inactivity

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/message-gateway/gateway/internal/store"
@@ -240,6 +241,44 @@ func TestKilledConnections(t *testing.T) {
 	require.Positive(t, killed, "during calls")
 }
 
+// TestLimitOfTheAccount has a pool that may open more connections than the
+// account: who gets none waits for one, and does not fail.
+func TestLimitOfTheAccount(t *testing.T) {
+	cfg := testenv.MySQL(t)
+	s := openMySQL(t, MySQLOptions{Config: cfg})
+	require.NoError(t, s.Migrate(t.Context()))
+	admin := openPool(t, cfg)
+	account := "limited_" + testenv.Unique()
+	for _, statement := range []string{
+		"CREATE USER " + account + "@'%' IDENTIFIED BY 'limited' WITH MAX_USER_CONNECTIONS 2",
+		"CREATE USER " + account + "@localhost IDENTIFIED BY 'limited' WITH MAX_USER_CONNECTIONS 2",
+		"GRANT ALL ON " + cfg.DBName + ".* TO " + account + "@'%'",
+		"GRANT ALL ON " + cfg.DBName + ".* TO " + account + "@localhost",
+	} {
+		_, err := admin.ExecContext(t.Context(), statement)
+		require.NoError(t, err, statement)
+	}
+	t.Cleanup(func() {
+		_, err := admin.ExecContext(context.WithoutCancel(t.Context()), "DROP USER "+account+"@'%', "+account+"@localhost")
+		assert.NoError(t, err)
+	})
+	limited := cfg.Clone()
+	limited.User, limited.Passwd = account, "limited"
+	s = openMySQL(t, MySQLOptions{Config: limited, MaxOpenConns: 12})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	for range 12 {
+		wg.Go(func() {
+			for range 20 {
+				_, err := s.Insert(ctx, []*store.Message{command(s)})
+				assert.NoError(t, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
 func TestErrorsNameTheServerAndNoPassword(t *testing.T) {
 	const secret = "hunter2-secret"
 	cfg := testenv.MySQL(t)
@@ -301,12 +340,30 @@ func TestServerGoesAway(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// TestCloseOfBrokenConnections: what became of idle connections meanwhile is no
+// failure to close.
+func TestCloseOfBrokenConnections(t *testing.T) {
+	cfg := testenv.MySQL(t)
+	var open []net.Conn
+	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		open = append(open, conn)
+		return conn, err
+	}
+	s, err := OpenMySQL(t.Context(), MySQLOptions{Config: cfg, MaxOpenConns: 1})
+	require.NoError(t, err)
+	for _, conn := range open {
+		_ = conn.Close()
+	}
+	require.NoError(t, s.Close())
+}
+
 func TestClosedStore(t *testing.T) {
 	testenv.Count(t, testenv.Embedded)
 	s := openSQLite(t, filepath.Join(t.TempDir(), "store.db"))
 	require.NoError(t, s.Close())
 	_, err := s.Get(t.Context(), "x")
-	require.ErrorContains(t, err, "database is closed")
+	require.ErrorIs(t, err, store.ErrClosed)
 }
 
 // TestPacketLimit stores more than one statement may carry.
@@ -363,7 +420,7 @@ func TestSQLiteIsDurable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a dir?#%", "store.db")
 	require.NoError(t, os.Mkdir(filepath.Dir(path), 0o700))
 	s := openSQLite(t, path)
-	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2"} {
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "wal_autocheckpoint": "4000"} {
 		var got string
 		require.NoError(t, s.w.GetContext(t.Context(), &got, "PRAGMA "+pragma))
 		require.Equal(t, want, got)

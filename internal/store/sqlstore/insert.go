@@ -23,10 +23,11 @@ const (
 	rowOverhead = 512
 )
 
-// insertStatements keeps the text of the INSERT of each length.
+// insertStatements keeps the text of the INSERT of each length, and some prepared.
 type insertStatements struct {
 	head, row string
 	texts     [insertRows + 1]atomic.Pointer[string]
+	prepared  prepared
 }
 
 func (t *insertStatements) text(rows int) string {
@@ -49,7 +50,7 @@ func (t *insertStatements) text(rows int) string {
 
 // Insert stores messages, all or none.
 //
-// The normal case is one plain INSERT. Only where that meets an id that is
+// The normal case is plain INSERTs, on MySQL mostly one. Only where that meets an id that is
 // taken, perhaps by an earlier attempt of this call, the rows are inserted again
 // around the taken ones, and the nonces tell whose those are.
 func (s *Store) Insert(ctx context.Context, msgs []*store.Message) (duplicates []int, err error) {
@@ -59,7 +60,7 @@ func (s *Store) Insert(ctx context.Context, msgs []*store.Message) (duplicates [
 	s.complete(msgs)
 	err = s.retry(ctx, "insert", func(ctx context.Context) (err error) {
 		duplicates = nil
-		err = s.insertFree(ctx, msgs)
+		err = s.dialect.insert(ctx, s, msgs)
 		if err != nil && s.dialect.classify(err) == duplicate {
 			duplicates, err = s.insertAround(ctx, msgs)
 		}
@@ -90,15 +91,19 @@ func (s *Store) complete(msgs []*store.Message) {
 	}
 }
 
-// insertFree inserts rows whose ids are all free.
-func (s *Store) insertFree(ctx context.Context, msgs []*store.Message) error {
+// insertTogether inserts rows whose ids are all free, with as few statements as
+// can be.
+func insertTogether(ctx context.Context, s *Store, msgs []*store.Message) error {
 	n, err := s.fit(msgs)
 	if err != nil {
 		return err
 	}
 	if n == len(msgs) {
-		text, args := s.insertion(msgs)
-		_, err := s.w.ExecContext(ctx, text, args...)
+		form, args := s.insertion(msgs)
+		if done, err := s.insertPrepared(ctx, form, msgs, args); done {
+			return err
+		}
+		_, err := s.w.ExecContext(ctx, form.text(len(msgs)), args...)
 		return err
 	}
 	return s.inTx(ctx, func(conn *sqlx.Conn) error {
@@ -112,8 +117,8 @@ func (s *Store) insertParts(ctx context.Context, conn *sqlx.Conn, msgs []*store.
 		if err != nil {
 			return err
 		}
-		text, args := s.insertion(msgs[:n])
-		if _, err := conn.ExecContext(ctx, text+tail, args...); err != nil {
+		form, args := s.insertion(msgs[:n])
+		if _, err := conn.ExecContext(ctx, form.text(n)+tail, args...); err != nil {
 			return err
 		}
 		msgs = msgs[n:]
@@ -195,7 +200,11 @@ func isStored(ctx context.Context, q sqlx.QueryerContext, query string, m *store
 func (s *Store) InsertTx(ctx context.Context, tx *sql.Tx, msg *store.Message) (bool, error) {
 	msgs := []*store.Message{msg}
 	s.complete(msgs)
-	dup, err := s.insertTx(ctx, tx, msgs)
+	var dup bool
+	err := s.untilClosed(ctx, func(ctx context.Context) (err error) {
+		dup, err = s.insertTx(ctx, tx, msgs)
+		return err
+	})
 	if err != nil {
 		return false, s.wrap("insert in transaction", s.mark(err))
 	}
@@ -230,11 +239,9 @@ func (s *Store) insertTx(ctx context.Context, tx *sql.Tx, msgs []*store.Message)
 func (s *Store) fit(msgs []*store.Message) (int, error) {
 	size := len(s.q.insert) + len(s.q.skipTaken)
 	for i, m := range msgs {
-		text := len(m.Payload) + len(m.Response) + len(m.ID) + len(m.UserID) + len(m.SenderID) +
-			len(m.SenderType) + len(m.RequestID) + len(m.ResponseQueue) + len(m.Nonce)
-		if text+rowOverhead > s.maxPacket {
-			return 0, fmt.Errorf("%w: message %q of %d bytes is too large for one statement of at most %d (max_allowed_packet)",
-				store.ErrRejected, m.ID, text, s.maxPacket)
+		text, err := s.textSize(m)
+		if err != nil {
+			return 0, err
 		}
 		size += 2*text + rowOverhead
 		if i > 0 && (size > s.maxPacket || i == insertRows) {
@@ -244,12 +251,24 @@ func (s *Store) fit(msgs []*store.Message) (int, error) {
 	return len(msgs), nil
 }
 
-// insertion is the INSERT of these rows and its arguments.
-func (s *Store) insertion(msgs []*store.Message) (string, []any) {
-	if slices.ContainsFunc(msgs, needsAllColumns) {
-		return s.long.text(len(msgs)), insertArgs(msgs, false)
+// textSize is the length of a row's texts. One that fits into no statement is
+// refused.
+func (s *Store) textSize(m *store.Message) (int, error) {
+	text := len(m.Payload) + len(m.Response) + len(m.ID) + len(m.UserID) + len(m.SenderID) +
+		len(m.SenderType) + len(m.RequestID) + len(m.ResponseQueue) + len(m.Nonce)
+	if text+rowOverhead > s.maxPacket {
+		return 0, fmt.Errorf("%w: message %q of %d bytes is too large for one statement of at most %d (max_allowed_packet)",
+			store.ErrRejected, m.ID, text, s.maxPacket)
 	}
-	return s.short.text(len(msgs)), insertArgs(msgs, true)
+	return text, nil
+}
+
+// insertion is the form of the INSERT of these rows, and its arguments.
+func (s *Store) insertion(msgs []*store.Message) (*insertStatements, []any) {
+	if slices.ContainsFunc(msgs, needsAllColumns) {
+		return &s.long, insertArgs(msgs, false)
+	}
+	return &s.short, insertArgs(msgs, true)
 }
 
 func needsAllColumns(m *store.Message) bool {
@@ -258,29 +277,42 @@ func needsAllColumns(m *store.Message) bool {
 		!m.DeliveringAt.IsZero() || !m.RequestDeliveredAt.IsZero() || !m.FinishedAt.IsZero()
 }
 
-// insertArgs are the arguments of an INSERT in its long or short form. Most rows of a batch share their
-// times and their status, so those are made into arguments once.
+// insertArgs are the arguments of an INSERT in its long or short form.
 func insertArgs(msgs []*store.Message, short bool) []any {
 	args := make([]any, 0, insertColumns*len(msgs))
-	var created, updated, status any
-	for i, m := range msgs {
-		if i == 0 || !m.CreatedAt.Equal(msgs[i-1].CreatedAt) {
-			created = formatTime(m.CreatedAt)
-		}
-		if updated = created; !m.UpdatedAt.Equal(m.CreatedAt) {
-			updated = formatTime(m.UpdatedAt)
-		}
-		if i == 0 || m.Status != msgs[i-1].Status {
-			status = string(m.Status)
-		}
-		args = append(args, m.ID, textArg(m.SenderType), textArg(m.SenderID), m.UserID, int64(m.PushType),
-			numberArg(m.Seq), jsonArg(m.Payload), status, m.Nonce, created, updated)
-		if short {
-			continue
-		}
-		args = append(args, textArg(m.RequestID), jsonArg(m.Response), textArg(m.ResponseQueue),
-			timeArg(m.ExpiresAt), numberArg(m.RetryInterval.Milliseconds()),
-			timeArg(m.DeliveringAt), timeArg(m.RequestDeliveredAt), timeArg(m.FinishedAt))
+	var shared sharedArgs
+	for _, m := range msgs {
+		args = shared.appendRow(args, m, short)
 	}
 	return args
+}
+
+// sharedArgs are arguments of the last row. Most rows of a batch share their
+// times and their status, so those are made into arguments once.
+type sharedArgs struct {
+	last            *store.Message
+	created, status any
+}
+
+// appendRow appends the arguments of the next row.
+func (a *sharedArgs) appendRow(args []any, m *store.Message, short bool) []any {
+	if a.last == nil || !m.CreatedAt.Equal(a.last.CreatedAt) {
+		a.created = formatTime(m.CreatedAt)
+	}
+	updated := a.created
+	if !m.UpdatedAt.Equal(m.CreatedAt) {
+		updated = formatTime(m.UpdatedAt)
+	}
+	if a.last == nil || m.Status != a.last.Status {
+		a.status = string(m.Status)
+	}
+	a.last = m
+	args = append(args, m.ID, textArg(m.SenderType), textArg(m.SenderID), m.UserID, int64(m.PushType),
+		numberArg(m.Seq), jsonArg(m.Payload), a.status, m.Nonce, a.created, updated)
+	if short {
+		return args
+	}
+	return append(args, textArg(m.RequestID), jsonArg(m.Response), textArg(m.ResponseQueue),
+		timeArg(m.ExpiresAt), numberArg(m.RetryInterval.Milliseconds()),
+		timeArg(m.DeliveringAt), timeArg(m.RequestDeliveredAt), timeArg(m.FinishedAt))
 }

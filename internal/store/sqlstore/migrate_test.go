@@ -70,7 +70,7 @@ func TestForeignTable(t *testing.T) {
 				want = append(want, strings.TrimSuffix(line, ","))
 			}
 			require.Equal(t, want, kept, "nothing but keys is added")
-			require.Equal(t, 3-strings.Count(before, "other_name"), added, "and none that is there under another name")
+			require.Equal(t, 2-strings.Count(before, "other_name"), added, "and none that is there under another name")
 			require.NoError(t, s.Migrate(t.Context()))
 			require.Equal(t, after, showCreate(t, db))
 
@@ -94,14 +94,14 @@ func TestSchema(t *testing.T) {
 	cfg := testenv.MySQL(t)
 	db := openPool(t, cfg)
 	s := openMySQL(t, MySQLOptions{Config: cfg})
-	require.Equal(t, store.Schema{Pending: []int64{1, 2}}, schema(s))
+	require.Equal(t, store.Schema{Pending: []int64{1, 2, 3}}, schema(s))
 	require.False(t, schema(s).Ready())
 	for name, want := range map[string]store.Schema{
 		"ORM, ignoring case, whole seconds": {
-			Exists: true, Foreign: true, Pending: []int64{1, 2}, MissingIndexes: wantedIndexes, IgnoringCase: []string{"id", "target_user_id"},
+			Exists: true, Foreign: true, Pending: []int64{1, 2, 3}, MissingIndexes: wantedIndexes, IgnoringCase: []string{"id", "target_user_id"},
 		},
 		"TIMESTAMP, other order, more columns": {
-			Exists: true, Foreign: true, Pending: []int64{1, 2}, MissingIndexes: wantedIndexes[1:], IgnoringCase: []string{"id", "target_user_id"},
+			Exists: true, Foreign: true, Pending: []int64{1, 2, 3}, MissingIndexes: wantedIndexes[1:], IgnoringCase: []string{"id", "target_user_id"},
 		},
 	} {
 		_, err := db.ExecContext(t.Context(), foreignTables[name])
@@ -120,14 +120,14 @@ func TestSchema(t *testing.T) {
 	_, err = db.ExecContext(t.Context(), "DROP TABLE push_messages")
 	require.NoError(t, err)
 
-	migrated := store.Schema{Exists: true, Versions: []int64{1, 2}}
+	migrated := store.Schema{Exists: true, Versions: []int64{1, 2, 3}}
 	require.NoError(t, s.Migrate(t.Context()))
 	require.Equal(t, migrated, schema(s))
 
 	lite, err := OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "schema.db"))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, lite.Close()) }()
-	require.Equal(t, store.Schema{Pending: []int64{1, 2}}, schema(lite))
+	require.Equal(t, store.Schema{Pending: []int64{1, 2, 3}}, schema(lite))
 	require.NoError(t, lite.Migrate(t.Context()))
 	require.Equal(t, migrated, schema(lite))
 }
@@ -149,7 +149,7 @@ func TestMigrateMySQL(t *testing.T) {
 	_, err = s.w.ExecContext(ctx, "DELETE FROM gateway_schema_version")
 	require.NoError(t, err)
 	created := showCreate(t, s.w.DB)
-	require.Equal(t, 3, strings.Count(created, "KEY `idx_push_messages_"), created)
+	require.Equal(t, 2, strings.Count(created, "KEY `idx_push_messages_"), created)
 	require.NoError(t, s.Migrate(ctx))
 	require.Equal(t, created, showCreate(t, s.w.DB))
 	var applied int
@@ -245,7 +245,10 @@ func TestMigrateFromTheFirstVersion(t *testing.T) {
 				require.NoError(t, s.Migrate(ctx))
 				_, err = s.Get(ctx, m.ID)
 				require.NoError(t, err)
-				want := []string{"status_finished_expired", "user_seq", "user_status_seq"}
+				want := []string{"status_finished_expired", "user_status_seq"}
+				if name == "sqlite" {
+					want = []string{"status_finished_expired", "user_ended", "user_request", "user_unfinished"}
+				}
 				if name == "mysql" && columns != "(status, finished_at)" {
 					want = slices.Insert(want, 0, "status_finished")
 				}
@@ -253,6 +256,62 @@ func TestMigrateFromTheFirstVersion(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMigrateFromTheSecondVersion upgrades a table with rows in every state and the
+// indexes of before, and reads the rows through those of now.
+func TestMigrateFromTheSecondVersion(t *testing.T) {
+	t.Run("mysql", func(t *testing.T) {
+		s := openMySQL(t, MySQLOptions{Config: testenv.MySQL(t)})
+		require.NoError(t, s.Migrate(t.Context()))
+		migrateFromTheSecondVersion(t, s, []string{"status_finished_expired", "user_status_seq"},
+			"CREATE INDEX idx_push_messages_user_seq ON push_messages (target_user_id, seq)")
+	})
+	t.Run("sqlite", func(t *testing.T) {
+		testenv.Count(t, testenv.Embedded)
+		migrateFromTheSecondVersion(t, openSQLite(t, filepath.Join(t.TempDir(), "store.db")),
+			[]string{"status_finished_expired", "user_ended", "user_request", "user_unfinished"},
+			"DROP INDEX idx_push_messages_user_unfinished",
+			"DROP INDEX idx_push_messages_user_ended",
+			"DROP INDEX idx_push_messages_user_request",
+			"CREATE INDEX idx_push_messages_user_status_seq ON push_messages (target_user_id, status, seq, id)",
+			"CREATE INDEX idx_push_messages_user_seq ON push_messages (target_user_id, seq, id)")
+	})
+}
+
+func migrateFromTheSecondVersion(t *testing.T, s *Store, want []string, back ...string) {
+	t.Helper()
+	ctx := t.Context()
+	for _, statement := range append(back, "DELETE FROM gateway_schema_version WHERE version_id > 2") {
+		_, err := s.w.ExecContext(ctx, statement)
+		require.NoError(t, err, statement)
+	}
+	fill(t, s, 400)
+	_, err := s.w.ExecContext(ctx, "UPDATE push_messages SET status = 'OF ANOTHER WRITER' WHERE seq = 42")
+	require.NoError(t, err)
+	require.NoError(t, s.Migrate(ctx))
+	require.Equal(t, want, indexes(t, s))
+	for _, backwards := range []bool{false, true} {
+		page, err := s.History(ctx, "user_1", 0, 100, backwards)
+		require.NoError(t, err)
+		var seqs, want []int64
+		for _, m := range page {
+			seqs = append(seqs, m.Seq)
+		}
+		for seq := int64(2); seq <= 400; seq += 40 {
+			want = append(want, seq)
+		}
+		if backwards {
+			slices.Reverse(want)
+		}
+		require.Equal(t, want, seqs, "rows of every state, unknown ones too, are in order")
+	}
+	highest, err := s.MaxSeqs(ctx, []string{"user_1", "nobody", "user_39"})
+	require.NoError(t, err)
+	require.Equal(t, map[string]int64{"user_1": 362, "user_39": 400}, highest)
+	unfinished, err := s.Unfinished(ctx, "user_1", store.Cursor{}, 100)
+	require.NoError(t, err)
+	require.Len(t, unfinished, 4)
 }
 
 // indexes lists those whose names begin as ours do.
@@ -306,7 +365,7 @@ func TestStatementsUseIndexes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t)
-			fill(t, s, 4000)
+			fill(t, s, 20_000) // enough rows of each state for a server to prefer leaps over reading all
 			if name == "mysql" {
 				_, err := s.w.ExecContext(t.Context(), "ANALYZE TABLE push_messages")
 				require.NoError(t, err)
@@ -315,6 +374,11 @@ func TestStatementsUseIndexes(t *testing.T) {
 			}
 			at, user, id := formatTime(s.Now().Add(-time.Hour)), "user_1", uuid.NewString()
 			part := []any{user, user, "PENDING", at}
+			highest, waiting, every, request := mysqlMaxSeqsSQL(2), "user_status_seq", "user_status_seq", "user_status_seq"
+			if name == "sqlite" {
+				highest = sqliteMaxSeqsSQL(2)
+				waiting, every, request = "user_unfinished", "user_ended", "user_request"
+			}
 			unfinished := func(behind ...any) []any {
 				var args []any
 				for range 3 {
@@ -322,20 +386,23 @@ func TestStatementsUseIndexes(t *testing.T) {
 				}
 				return append(args, 10)
 			}
+			history := func(seq int) []any {
+				return append(slices.Repeat([]any{user, user, seq, 10}, len(s.dialect.places)), 10)
+			}
 			for _, c := range []struct {
 				name, query string
 				index       string
 				args        []any
 			}{
 				{"get", s.q.get, "", []any{[]string{id}, []string{id}}},
-				{"find command", s.q.findCommand, "user_status_seq", []any{user, user, id}},
-				{"highest seq", s.q.maxSeq, "user_seq", []any{user, user}},
-				{"unfinished", s.q.unfinishedFirst, "user_status_seq", unfinished()},
-				{"unfinished behind a seq", s.q.unfinishedSeq, "user_status_seq", unfinished(5, 5, id)},
-				{"unfinished behind no seq", s.q.unfinishedNull, "user_status_seq", unfinished(id)},
-				{"refs", s.q.unfinishedRefs, "user_status_seq", []any{[]string{user, "user_2"}, []string{user, "user_2"}, at, user, user, id, 10}},
-				{"history", s.q.history, "user_seq", []any{user, user, 3, 10}},
-				{"history back", s.q.historyBack, "user_seq", []any{user, user, 30, 10}},
+				{"find command", s.q.findCommand, request, []any{user, user, id}},
+				{"highest seq", highest, every, []any{user, "user_2"}},
+				{"unfinished", s.q.unfinishedFirst, waiting, unfinished()},
+				{"unfinished behind a seq", s.q.unfinishedSeq, waiting, unfinished(5, 5, id)},
+				{"unfinished behind no seq", s.q.unfinishedNull, waiting, unfinished(id)},
+				{"refs", s.q.unfinishedRefs, waiting, []any{[]string{user, "user_2"}, []string{user, "user_2"}, at, user, user, id, 10}},
+				{"history", s.q.history, every, history(3)},
+				{"history back", s.q.historyBack, every, history(30)},
 				{"expired", s.q.expired, "status_finished_expired", []any{at, 10}},
 				{"purgeable", s.q.purgeable, "status_finished_expired", []any{at, 10, at, 10, at, 10, at, 10, at, 10, 10}},
 				{"time out", s.q.timeOut, "", []any{at, []string{id}, []string{id}}},
@@ -351,8 +418,19 @@ func TestStatementsUseIndexes(t *testing.T) {
 				if c.index != "" {
 					require.Contains(t, text, "idx_push_messages_"+c.index, c.name)
 				}
-				if strings.HasPrefix(c.name, "unfinished") && name == "sqlite" {
+				if name != "sqlite" {
+					if c.name == "highest seq" {
+						require.Contains(t, text, "Using index for group-by", "an entry for each state, not every row")
+					}
+					continue
+				}
+				if strings.HasPrefix(c.name, "unfinished") {
 					require.NotContains(t, strings.Join(plan[:4], " "), "TEMP B-TREE", "each state is read in order")
+				}
+				if strings.HasPrefix(c.name, "history") || c.name == "highest seq" {
+					require.Equal(t, 3, strings.Count(text, waiting), "one place of each unfinished state: %s", text)
+					require.Equal(t, 1, strings.Count(text, every), text)
+					require.NotRegexp(t, `idx_push_messages_\w+ \([^)]*\) USE TEMP B-TREE`, text, "each place is read in order, up to the limit")
 				}
 			}
 		})
@@ -387,7 +465,7 @@ func explain(t *testing.T, s *Store, query string, args []any) []string {
 }
 
 // fill stores rows of 40 users in all states.
-func fill(t *testing.T, s *Store, n int) {
+func fill(t testing.TB, s *Store, n int) {
 	t.Helper()
 	msgs := make([]*store.Message, n)
 	states := []wire.Status{wire.Finished, wire.Finished, wire.Finished, wire.TimedOut, wire.Pending, wire.Delivering, wire.RequestDelivered}

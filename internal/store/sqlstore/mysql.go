@@ -47,6 +47,7 @@ type MySQLOptions struct {
 
 var mysqlDialect = &dialect{
 	begin:     "START TRANSACTION",
+	remote:    true,
 	retryMost: time.Second,
 	words: []string{
 		"{columns}", mysqlColumns,
@@ -56,12 +57,16 @@ var mysqlDialect = &dialect{
 		"{primary}", "FORCE INDEX (PRIMARY)",
 		"{lock}", " FOR UPDATE",
 		"{share}", " LOCK IN SHARE MODE",
+		"{partial}", "",
 		"{skipTaken}", " ON DUPLICATE KEY UPDATE id = id",
 		"{skipTakenTx}", "",
 	},
 	classify: classifyMySQL,
 	migrate:  migrateMySQL, migrations: mysqlMigrations, columns: mysqlColumnsSQL, indexes: mysqlIndexesSQL,
-	limits:   mysqlLimits,
+	limits: mysqlLimits,
+	places: mysqlPlaces, maxSeqs: mysqlMaxSeqs,
+	insert:   insertTogether,
+	prepares: true,
 	insertTx: mysqlInsertTx,
 }
 
@@ -152,6 +157,7 @@ func FromMySQL(ctx context.Context, db *sql.DB) (*Store, error) {
 func newMySQL(ctx context.Context, db *sql.DB, name string) (*Store, error) {
 	x := sqlx.NewDb(db, "mysql")
 	s := &Store{dialect: mysqlDialect, w: x, r: x, name: name}
+	s.closing, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	var database sql.NullString
 	err := x.QueryRowContext(ctx, "SELECT DATABASE(), @@max_allowed_packet").Scan(&database, &s.maxPacket)
 	if err != nil {

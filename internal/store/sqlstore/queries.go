@@ -26,6 +26,8 @@ import (
 //	{skipTakenTx}            so too in a transaction of the application. On MySQL
 //	                         that is an error to catch there, because how many
 //	                         rows were left out depends on clientFoundRows
+//	{partial}                names the condition of the index of unfinished rows,
+//	                         where that has one
 //	{each}                   a value for each row: replaced for each call by a CASE
 //	                         with a WHEN for each row, or by ? if the rows share it
 //
@@ -36,6 +38,7 @@ import (
 // see the new values, so status is always the last.
 const (
 	unfinishedStates = `status IN ('PENDING', 'DELIVERING', 'REQUEST_DELIVERED')`
+	endedStates      = `status NOT IN ('PENDING', 'DELIVERING', 'REQUEST_DELIVERED')`
 	visible          = `deleted_at IS NULL`
 	inTime           = `(expired_at IS NULL OR expired_at > ?)`
 
@@ -46,10 +49,6 @@ WHERE id IN (?) AND {id} IN (?) AND ` + visible
 WHERE target_user_id = ? AND {user} = ? AND status IN ('PENDING', 'DELIVERING', 'REQUEST_DELIVERED', 'TIMED_OUT')
 AND push_type = 2 AND {request} = ? AND ` + visible + ` LIMIT 1`
 
-	// maxSeqSQL is one user's part of a UNION ALL; it reads the end of an index.
-	maxSeqSQL = `SELECT * FROM (SELECT target_user_id, seq FROM push_messages
-WHERE target_user_id = ? AND {user} = ? AND seq IS NOT NULL ORDER BY seq DESC LIMIT 1) newest`
-
 	// unfinishedSQL takes the first rows of each state in the order of an
 	// index and merges them, so that a page of a long backlog costs a page.
 	unfinishedSQL = `SELECT {columns} FROM (
@@ -59,7 +58,7 @@ UNION ALL SELECT * FROM (` + unfinishedPartSQL + `) delivered
 ORDER BY key_seq, key_id LIMIT ?) page
 JOIN push_messages ON id = key_id ORDER BY seq, id`
 	unfinishedPartSQL = `SELECT id AS key_id, seq AS key_seq FROM push_messages
-WHERE target_user_id = ? AND {user} = ? AND status = ? AND ` + visible + ` AND ` + inTime + ` AND {behind}
+WHERE target_user_id = ? AND {user} = ? AND status = ?{partial} AND ` + visible + ` AND ` + inTime + ` AND {behind}
 ORDER BY seq, id LIMIT ?`
 
 	// The conditions for {behind}: from the start, behind a row with a seq,
@@ -72,11 +71,6 @@ ORDER BY seq, id LIMIT ?`
 WHERE target_user_id IN (?) AND {user} IN (?) AND ` + unfinishedStates + ` AND ` + visible + ` AND ` + inTime + `
 AND ({user} > ? OR ({user} = ? AND {id} > ?))
 ORDER BY {user}, {id} LIMIT ?`
-
-	historySQL = `SELECT {columns} FROM push_messages
-WHERE target_user_id = ? AND {user} = ? AND seq > ? AND ` + visible + ` ORDER BY seq, id LIMIT ?`
-	historyBackSQL = `SELECT {columns} FROM push_messages
-WHERE target_user_id = ? AND {user} = ? AND seq < ? AND ` + visible + ` ORDER BY seq DESC, id DESC LIMIT ?`
 
 	nonceSQL = `SELECT id, COALESCE(nonce, '') AS nonce FROM {table} WHERE id IN (?){share}`
 
@@ -146,7 +140,7 @@ const insertColumns = 19
 
 // queries are the statements in one dialect.
 type queries struct {
-	get, findCommand, maxSeq                                 string
+	get, findCommand                                         string
 	unfinishedFirst, unfinishedSeq, unfinishedNull           string
 	unfinishedRefs, history, historyBack                     string
 	insert, insertShort, skipTaken, nonce, insertTx, nonceTx string
@@ -165,13 +159,12 @@ func render(d *dialect, qualifiedTable string) queries {
 	return queries{
 		get:              words.Replace(getSQL),
 		findCommand:      words.Replace(findCommandSQL),
-		maxSeq:           words.Replace(maxSeqSQL),
 		unfinishedFirst:  unfinished(behindNothing),
 		unfinishedSeq:    unfinished(behindSeq),
 		unfinishedNull:   unfinished(behindNull),
 		unfinishedRefs:   words.Replace(unfinishedRefsSQL),
-		history:          words.Replace(historySQL),
-		historyBack:      words.Replace(historyBackSQL),
+		history:          words.Replace(historySQL(d.places, ">", "")),
+		historyBack:      words.Replace(historySQL(d.places, "<", " DESC")),
 		insert:           in(wire.Table, insertSQL),
 		insertShort:      in(wire.Table, insertShortSQL),
 		skipTaken:        words.Replace("{skipTaken}"),

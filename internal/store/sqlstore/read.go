@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/jmoiron/sqlx"
 
@@ -44,34 +43,6 @@ func (s *Store) GetMany(ctx context.Context, ids []string) ([]*store.Message, er
 // FINISHED, or returns store.ErrNotFound.
 func (s *Store) FindCommand(ctx context.Context, userID, requestID string) (*store.Message, error) {
 	return s.one(ctx, "find command", s.q.findCommand, userID, userID, requestID)
-}
-
-// MaxSeqs reads the highest seq of each user. It counts deleted rows too: their
-// numbers were given out.
-func (s *Store) MaxSeqs(ctx context.Context, userIDs []string) (map[string]int64, error) {
-	highest := make(map[string]int64, len(userIDs))
-	for part := range slices.Chunk(distinct(userIDs), batchUsers) {
-		query := s.q.maxSeq + strings.Repeat(" UNION ALL "+s.q.maxSeq, len(part)-1)
-		args := make([]any, 0, 2*len(part))
-		for _, user := range part {
-			args = append(args, user, user)
-		}
-		var rows []struct {
-			UserID string `db:"target_user_id"`
-			Seq    int64  `db:"seq"`
-		}
-		err := s.retry(ctx, "read highest seqs", func(ctx context.Context) error {
-			rows = nil
-			return s.r.SelectContext(ctx, &rows, query, args...)
-		})
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range rows {
-			highest[r.UserID] = r.Seq
-		}
-	}
-	return highest, nil
 }
 
 // Unfinished reads up to limit unfinished rows of a user behind the cursor, in
@@ -147,7 +118,8 @@ func (s *Store) History(ctx context.Context, userID string, fromSeq int64, limit
 			fromSeq = math.MaxInt64
 		}
 	}
-	msgs, err := s.list(ctx, "read history", query, userID, userID, fromSeq, limit+1)
+	args := slices.Repeat([]any{userID, userID, fromSeq, limit + 1}, len(s.dialect.places))
+	msgs, err := s.list(ctx, "read history", query, append(args, limit+1)...)
 	if err != nil || len(msgs) <= limit {
 		return msgs, err
 	}

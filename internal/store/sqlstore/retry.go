@@ -23,17 +23,18 @@ const (
 	retryWithoutDeadline = 30 * time.Second
 )
 
-// retry runs fn, and again while it fails in a way that passes, until ctx
-// ends. fn must be safe to repeat after an attempt whose outcome is unknown.
+// retry runs fn, and again while it fails in a way that passes, until ctx or the
+// store ends. fn must be safe to repeat after an attempt whose outcome is unknown.
 func (s *Store) retry(ctx context.Context, op string, fn func(context.Context) error) error {
-	err := fn(ctx)
+	err := s.untilClosed(ctx, func(ctx context.Context) error {
+		err := fn(ctx)
+		if err != nil && s.dialect.classify(err) == transient && ctx.Err() == nil {
+			err = s.again(ctx, err, fn)
+		}
+		return err
+	})
 	if err == nil {
 		return nil
-	}
-	if s.dialect.classify(err) == transient && ctx.Err() == nil {
-		if err = s.again(ctx, err, fn); err == nil {
-			return nil
-		}
 	}
 	if errors.Is(err, store.ErrNotFound) {
 		return err

@@ -22,7 +22,7 @@ var contractColumns = []string{
 }
 
 // wantedIndexes are the columns that an index has to start with.
-var wantedIndexes = []string{"target_user_id,status,seq", "target_user_id,seq", "status,finished_at,expired_at"}
+var wantedIndexes = []string{"target_user_id,status,seq", "status,finished_at,expired_at"}
 
 // Statements that read the schema; their parameter is the table.
 const (

@@ -36,6 +36,7 @@ var sqliteDialect = &dialect{
 		"{primary}", "",
 		"{lock}", "",
 		"{share}", "",
+		"{partial}", " AND " + unfinishedStates,
 		"{skipTaken}", " ON CONFLICT (id) DO NOTHING",
 		"{skipTakenTx}", " ON CONFLICT (id) DO NOTHING",
 	},
@@ -44,6 +45,8 @@ var sqliteDialect = &dialect{
 	limits: func(context.Context, *Store) (store.Limits, error) {
 		return store.DefaultLimits, nil
 	},
+	places: sqlitePlaces, maxSeqs: sqliteMaxSeqs,
+	insert: insertEach,
 	insertTx: func(ctx context.Context, _ *Store, tx *sql.Tx, query string, args []any) (sql.Result, error) {
 		return tx.ExecContext(ctx, query, args...)
 	},
@@ -87,6 +90,7 @@ func OpenSQLite(ctx context.Context, path string) (*Store, error) {
 		dialect: sqliteDialect, w: w, r: r, owned: true,
 		name: "sqlite " + abs, clock: localClock(), maxPacket: sqliteMaxPacket,
 	}
+	s.closing, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	s.q = render(s.dialect, wire.Table)
 	s.long.head, s.long.row = s.q.insert, insertRowSQL
 	s.short.head, s.short.row = s.q.insertShort, insertShortRowSQL
@@ -101,6 +105,12 @@ func OpenSQLite(ctx context.Context, path string) (*Store, error) {
 	return s, nil
 }
 
+// SQLitePragmas are the settings of a connection, as parameters of the driver's.
+// Commits wait for the disk. The log grows to 16 MB before a commit also copies
+// it into the file, instead of 4: most pages are then copied once where they had
+// changed often.
+const SQLitePragmas = "_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(4000)"
+
 // sqliteMaxPacket limits what one statement carries; the format's own limit
 // for a row is a thousand million bytes.
 const sqliteMaxPacket = 64 << 20
@@ -114,11 +124,11 @@ func openSQLitePool(path, more string, conns int) (*sqlx.DB, error) {
 	}
 	u := url.URL{Scheme: "file", Path: slashed}
 	connector, err := sqlite.NewConnector(u.String() +
-		"?_pragma=busy_timeout(50)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" + more)
+		"?_pragma=busy_timeout(50)&" + SQLitePragmas + more)
 	if err != nil {
 		return nil, err
 	}
-	db := sql.OpenDB(connector)
+	db := sql.OpenDB(sqliteConnector{connector})
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)
 	return sqlx.NewDb(db, "sqlite"), nil

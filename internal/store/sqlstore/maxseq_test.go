@@ -1,0 +1,47 @@
+package sqlstore
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/message-gateway/gateway/internal/store"
+	"github.com/message-gateway/gateway/internal/testenv"
+	"github.com/message-gateway/gateway/internal/wire"
+)
+
+// TestMaxSeqsOfEqualNames: where MySQL takes two names for equal, neither may get
+// less than its own highest number, and one without rows nothing of a third.
+func TestMaxSeqsOfEqualNames(t *testing.T) {
+	for name, c := range map[string]struct {
+		ddl  string
+		want map[string]int64
+	}{
+		"ours, which compares bytes but for spaces at the end": {"", map[string]int64{"Bob": 3, "bob": 7, "x": 9, "x ": 9}},
+		"a table that ignores case":                            {foreignTables["ORM, ignoring case, whole seconds"], map[string]int64{"Bob": 7, "bob": 7, "x": 9, "x ": 9}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openMySQL(t, MySQLOptions{Config: testenv.MySQL(t)})
+			ctx := t.Context()
+			if c.ddl != "" {
+				_, err := s.w.ExecContext(ctx, c.ddl)
+				require.NoError(t, err)
+			}
+			require.NoError(t, s.Migrate(ctx))
+			for _, m := range []*store.Message{
+				{UserID: "Bob", Seq: 3, Status: wire.Finished}, {UserID: "Bob", Seq: 2}, {UserID: "bob", Seq: 7}, {UserID: "bob", Seq: 1, Status: wire.TimedOut},
+				{UserID: "x", Seq: 4}, {UserID: "x ", Seq: 9}, {UserID: "null"},
+			} {
+				m.ID, m.PushType = uuid.NewString(), wire.Reliable
+				_, err := s.Insert(ctx, []*store.Message{m})
+				require.NoError(t, err)
+			}
+			for range 2 { // the second time it knows the table
+				highest, err := s.MaxSeqs(ctx, []string{"Bob", "bob", "x", "x ", "null", "nobody"})
+				require.NoError(t, err)
+				require.Equal(t, c.want, highest)
+			}
+		})
+	}
+}
