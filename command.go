@@ -71,7 +71,7 @@ func (c *Client) SendCommand(ctx context.Context, userID, commandType string, da
 func (c *Client) sendCommand(ctx context.Context, userID, commandType string, data any, opts []SendOption) (*CommandResult, error) {
 	msg, o, err := c.newCommand(ctx, userID, commandType, data, opts)
 	if err != nil {
-		_, s := c.begin(ctx, kindCommand, userID)
+		_, s := c.begin(ctx, commandSend, userID)
 		c.end(ctx, s, 1, err)
 		return nil, err
 	}
@@ -94,21 +94,21 @@ func (c *Client) requestCommand(ctx context.Context, w waiting, msg *store.Messa
 		return nil, c.translate(err)
 	}
 	defer c.replies.Remove(waiter)
-	timer := time.NewTimer(o.timeout)
-	defer timer.Stop()
 	res, duplicate, err := c.storeCommand(ctx, msg, o)
 	switch {
 	case err != nil:
 		return res, err
 	case duplicate:
-		return c.await(ctx, w, msg.ID, timer.C)
+		return c.await(ctx, w, msg.ID, o.end)
 	}
+	timer := time.NewTimer(time.Until(o.end))
+	defer timer.Stop()
 	select {
 	case outcome := <-waiter.C:
 		c.received(ctx, w, outcome)
 		return c.commandOutcome(res, outcome)
 	case <-timer.C:
-		return c.timedOut(res)
+		return c.timedOut(ctx, res)
 	case <-ctx.Done():
 		return res, endOfWait(ctx)
 	case <-c.closed:
@@ -119,35 +119,40 @@ func (c *Client) requestCommand(ctx context.Context, w waiting, msg *store.Messa
 // storeCommand is the send of a command. The result is nil if nothing can have
 // been stored.
 func (c *Client) storeCommand(ctx context.Context, msg *store.Message, o *sendOptions) (res *CommandResult, duplicate bool, err error) {
-	ctx, s := c.begin(ctx, kindCommand, msg.UserID)
+	ctx, s := c.begin(ctx, commandSend, msg.UserID)
 	s.named(msg)
 	msg.Trace = c.core.Tracer.Of(ctx)
-	if err = c.checkOnline(ctx, msg.UserID, o); err == nil {
+	err = untilEnd(ctx, o.end, func(ctx context.Context) error { return c.checkOnline(ctx, msg.UserID, o) })
+	if err == nil {
 		res = &CommandResult{MessageID: msg.ID}
-		duplicate, err = c.commitCommand(ctx, msg, o.timeout)
-		err = c.translate(err)
+		err = c.translate(untilEnd(ctx, o.end, func(ctx context.Context) (err error) {
+			if duplicate, err = c.commits.Commit(ctx, msg); err == nil && duplicate {
+				err = conflict(msg, c.sameMessage(ctx, msg))
+			}
+			return err
+		}))
 	}
 	c.end(ctx, s, 1, err)
 	return res, duplicate, err
 }
 
-// commitCommand stores the command; its timeout bounds that, too.
-func (c *Client) commitCommand(ctx context.Context, msg *store.Message, timeout time.Duration) (duplicate bool, err error) {
-	end := time.Now().Add(timeout)
+// untilEnd calls a backend until the end of a command's timeout, or that of ctx.
+// The zero time stands for no timeout.
+func untilEnd(ctx context.Context, end time.Time, call func(ctx context.Context) error) error {
+	if end.IsZero() {
+		return call(ctx)
+	}
 	bounded, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
-	duplicate, err = c.commits.Commit(bounded, msg)
-	if err == nil && duplicate {
-		err = conflict(msg, c.sameMessage(bounded, msg))
-	}
+	err := call(bounded)
 	// A backend may notice the end of bounded a moment before bounded does.
 	ended := bounded.Err() != nil || errors.Is(err, context.DeadlineExceeded) && time.Until(end) < endMargin
 	if err != nil && ended && ctx.Err() == nil {
 		// The text keeps what it was waiting for, but not DeadlineExceeded:
 		// that would say that the caller's ctx ended.
-		return false, fmt.Errorf("%w before it was stored: %s", ErrCommandTimeout, err.Error())
+		return fmt.Errorf("%w: %s", ErrCommandTimeout, err.Error())
 	}
-	return duplicate, err
+	return err
 }
 
 func (c *Client) newCommand(ctx context.Context, userID, commandType string, data any, opts []SendOption) (*store.Message, *sendOptions, error) {
@@ -172,7 +177,12 @@ func (c *Client) newCommand(ctx context.Context, userID, commandType string, dat
 	if o.retryInterval == 0 {
 		o.retryInterval = wire.DefaultRetryInterval
 	}
-	msg, err := c.newMessage(ctx, userID, wire.Command, payload, o)
+	o.end = time.Now().Add(o.timeout)
+	var msg *store.Message
+	err = untilEnd(ctx, o.end, func(ctx context.Context) (err error) {
+		msg, err = c.newMessage(ctx, userID, wire.Command, payload, o)
+		return err
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -194,7 +204,7 @@ func (c *Client) AwaitCommand(ctx context.Context, messageID string) (*CommandRe
 	if err == nil {
 		var w waiting
 		ctx, w = c.beginWait(ctx, telemetry.AwaitCommand, messageID)
-		res, err = c.await(ctx, w, messageID, nil)
+		res, err = c.await(ctx, w, messageID, time.Time{})
 		c.endWait(ctx, w, err)
 	}
 	if err != nil {
@@ -203,14 +213,19 @@ func (c *Client) AwaitCommand(ctx context.Context, messageID string) (*CommandRe
 	return res, nil
 }
 
-func (c *Client) await(ctx context.Context, w waiting, messageID string, timeout <-chan time.Time) (*CommandResult, error) {
+// await waits for the answer to a stored command, until end if that is not zero.
+func (c *Client) await(ctx context.Context, w waiting, messageID string, end time.Time) (*CommandResult, error) {
 	res := &CommandResult{MessageID: messageID}
-	row, err := c.core.Store.Get(ctx, messageID)
+	var row *store.Message
+	err := untilEnd(ctx, end, func(ctx context.Context) (err error) {
+		row, err = c.core.Store.Get(ctx, messageID)
+		return err
+	})
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil, ErrMessageNotFound
 	case err != nil:
-		return nil, c.translate(err)
+		return res, c.translate(err)
 	case row.PushType != wire.Command || !row.Status.Unfinished():
 		outcome := replies.Outcome{Row: row}
 		c.received(ctx, w, outcome)
@@ -228,12 +243,18 @@ func (c *Client) await(ctx context.Context, w waiting, messageID string, timeout
 	if row.ExpiresAt.IsZero() {
 		expired = nil
 	}
+	var timeout <-chan time.Time
+	if !end.IsZero() {
+		timer := time.NewTimer(time.Until(end))
+		defer timer.Stop()
+		timeout = timer.C
+	}
 	select {
 	case outcome := <-waiter.C:
 		c.received(ctx, w, outcome)
 		return c.commandOutcome(res, outcome)
 	case <-expired:
-		return c.timedOut(res)
+		return c.timedOut(ctx, res)
 	case <-timeout:
 		return res, ErrCommandTimeout
 	case <-ctx.Done():
@@ -270,10 +291,10 @@ func (c *Client) commandOutcome(res *CommandResult, outcome replies.Outcome) (*C
 
 // timedOut lets the database decide between the deadline and an answer that
 // came at the same moment, so that the row and the caller agree. With the
-// database out of reach the caller is told that it timed out, and a node
-// writes that later.
-func (c *Client) timedOut(res *CommandResult) (*CommandResult, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), lastLook)
+// database out of reach, or ctx over, the caller is told that it timed out, and
+// a node writes that later.
+func (c *Client) timedOut(ctx context.Context, res *CommandResult) (*CommandResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, lastLook)
 	defer cancel()
 	if err := c.core.Store.TimeOut(ctx, []string{res.MessageID}); err != nil {
 		c.core.Log.Warn("command timed out, state not written", "message_id", res.MessageID, "error", err)

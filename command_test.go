@@ -194,7 +194,7 @@ func TestAwaitCommandErrors(t *testing.T) {
 		require.NoError(t, err)
 		_, err = c.AwaitCommand(ctx, id)
 		require.ErrorIs(t, err, gateway.ErrNotCommand)
-		res, err := c.SendCommand(ctx, userID, "TYPE", 1, gateway.NoWait(), gateway.WithTimeout(500*time.Millisecond))
+		res, err := c.SendCommand(ctx, userID, "TYPE", 1, gateway.NoWait(), gateway.WithTimeout(2*time.Second))
 		require.NoError(t, err)
 		_, err = c.AwaitCommand(ctx, res.MessageID)
 		require.ErrorIs(t, err, gateway.ErrCommandTimeout)
@@ -216,7 +216,7 @@ func TestLateAnswerIsKept(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b *backend) {
 		c, ctx, userID := b.open(t), within(t, 30*time.Second), user()
 		d := connect(t, c, userID, nil)
-		res, err := c.SendCommand(ctx, userID, "TYPE", 1, gateway.WithTimeout(50*time.Millisecond))
+		res, err := c.SendCommand(ctx, userID, "TYPE", 1, gateway.WithTimeout(500*time.Millisecond))
 		require.ErrorIs(t, err, gateway.ErrCommandTimeout)
 		respond(t, c, next(t, d.hints), json.RawMessage(`"late"`))
 		late, err := c.AwaitCommand(ctx, res.MessageID)

@@ -20,7 +20,7 @@ func ExampleClient_SendCommand() {
 	defer func() { _ = client.Close() }()
 
 	res, err := client.SendCommand(ctx, "user_123", "CLIENT_SERVER:CREATE_CANVAS", map[string]int{"width": 100},
-		gateway.WithTimeout(20*time.Millisecond))
+		gateway.WithTimeout(500*time.Millisecond))
 	var refused *gateway.CommandError
 	switch {
 	case err == nil:

@@ -69,8 +69,9 @@ type Client struct {
 	// columns are the limits of the existing table, once they were read.
 	columns atomic.Pointer[store.Limits]
 
-	// unwatch ends the reports about queues.
-	unwatch   func()
+	// unwatch end the reports about queues.
+	unwatchMu sync.Mutex
+	unwatch   []func()
 	closeOnce sync.Once
 	closed    chan struct{}
 	closeErr  error
@@ -120,10 +121,37 @@ func New(ctx context.Context, cfg Config, opts ...Option) (*Client, error) {
 	c.hints = outbound.NewHinter(c.core)
 	c.commits = outbound.NewCommitter(c.core, c.hints)
 	c.tx = outbound.NewTxWatcher(c.core, c.commits, c.hints)
-	if c.unwatch, err = metrics.Watch(c.queues()); err != nil {
+	c.core.Watch = c.watch
+	if err = c.watch(c.queues()); err != nil {
 		return nil, errors.Join(fmt.Errorf("gateway: new client: metrics: %w", err), c.Close())
 	}
 	return c, nil
+}
+
+// watch reports queues until the client closes.
+func (c *Client) watch(queues []telemetry.Queue) error {
+	stop, err := c.core.Metrics.Watch(queues)
+	if err != nil {
+		return err
+	}
+	c.unwatchMu.Lock()
+	defer c.unwatchMu.Unlock()
+	select {
+	case <-c.closed:
+		stop()
+	default:
+		c.unwatch = append(c.unwatch, stop)
+	}
+	return nil
+}
+
+// unwatchAll ends the reports about queues.
+func (c *Client) unwatchAll() {
+	c.unwatchMu.Lock()
+	defer c.unwatchMu.Unlock()
+	for _, stop := range c.unwatch {
+		stop()
+	}
 }
 
 // queues are everything in the client and its backends where work can wait.
@@ -137,22 +165,21 @@ func (c *Client) queues() []telemetry.Queue {
 	return all
 }
 
-// Close waits for running sends, for Config.DrainTimeout at most, fails what
-// still waits with ErrClosed, and releases the connections that the client
-// opened. It may be called more than once and from several goroutines; each
+// Close waits for running sends, for Config.DrainTimeout at most, and releases
+// the connections that the client opened. Calls that wait for the answer to a
+// command fail with ErrClosed at once, and all others that have not ended by
+// then. It may be called more than once and from several goroutines; each
 // call returns when the client is closed, with the same error. Close nodes on
 // this client first: they cannot work without it.
 func (c *Client) Close() error {
 	c.closeOnce.Do(func() {
 		close(c.closed)
-		if c.unwatch != nil {
-			c.unwatch()
-		}
+		c.unwatchAll()
 		deadline := time.Now().Add(c.drain)
 		c.replies.Close()
-		c.tx.Close()
 		c.realtime.Close(time.Until(deadline))
 		c.commits.Close(time.Until(deadline))
+		c.tx.Close(time.Until(deadline))
 		c.hints.Close(time.Until(deadline))
 		c.calls.Close()
 		c.closeErr = c.backends.close()

@@ -84,7 +84,7 @@ func (h *Hub) names() wire.Names { return h.client.core.Names }
 // send publishes one message for a channel; bad is what is wrong with the
 // target.
 func (h *Hub) send(ctx context.Context, target, channel string, bad error, payload any, opts []HubOption, allowed ...string) error {
-	ctx, s := h.client.begin(ctx, kindHub, "")
+	ctx, s := h.client.begin(ctx, hubSend, "")
 	if s.span.IsRecording() {
 		s.span.SetAttributes(telemetry.KeyHub.String(h.name))
 	}

@@ -58,7 +58,7 @@ type Message struct {
 	UserID     string
 	Kind       Kind
 	Status     Status
-	Seq        int64 // per user: grows, with gaps
+	Seq        int64 // per user: grows, with gaps; see docs/guarantees.md
 	SenderType string
 	SenderID   string
 	// Payload is the payload as stored; for a command {"type":…,"data":…}.

@@ -28,19 +28,23 @@ const (
 // sendKind is what telemetry says of one kind of send, made once.
 type sendKind struct {
 	operation *telemetry.Operation
+	ok        telemetry.Attributes // of outcomes, the usual one
 	outcomes  map[string]telemetry.Attributes
 }
 
-var kinds = map[string]*sendKind{
-	kindRealtime: newKind(kindRealtime, telemetry.SendRealtime), kindReliable: newKind(kindReliable, telemetry.SendReliable),
-	kindCommand: newKind(kindCommand, telemetry.SendCommand), kindHub: newKind(kindHub, telemetry.SendHub),
-}
+var (
+	realtimeSend = newKind(kindRealtime, telemetry.SendRealtime)
+	reliableSend = newKind(kindReliable, telemetry.SendReliable)
+	commandSend  = newKind(kindCommand, telemetry.SendCommand)
+	hubSend      = newKind(kindHub, telemetry.SendHub)
+)
 
 func newKind(name string, op *telemetry.Operation) *sendKind {
 	k := &sendKind{operation: op, outcomes: map[string]telemetry.Attributes{}}
 	for _, outcome := range sendOutcomes {
 		k.outcomes[outcome] = telemetry.With(attribute.String("kind", name), attribute.String("outcome", outcome))
 	}
+	k.ok = k.outcomes[outcomeOK]
 	return k
 }
 
@@ -85,15 +89,18 @@ func outcomeOf(err error) string {
 // sending is one send under way, as an operator sees it.
 type sending struct {
 	kind  *sendKind
-	begun time.Time
+	begun time.Time // zero where nobody asks how long it took
 	span  trace.Span
 }
 
 // begin starts the span of a send. The ctx that it returns carries it.
-func (c *Client) begin(ctx context.Context, kind, userID string) (context.Context, sending) {
-	s := sending{kind: kinds[kind], begun: time.Now(), span: telemetry.None}
+func (c *Client) begin(ctx context.Context, kind *sendKind, userID string) (context.Context, sending) {
+	s := sending{kind: kind, span: telemetry.None}
 	if ctx == nil {
 		return nil, s
+	}
+	if c.core.Metrics.SendDuration.Enabled(ctx) {
+		s.begun = time.Now()
 	}
 	ctx, s.span = c.core.Tracer.Start(ctx, s.kind.operation)
 	if userID != "" && s.span.IsRecording() {
@@ -114,10 +121,15 @@ func (c *Client) end(ctx context.Context, s sending, n int, err error) {
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	outcome := outcomeOf(err)
-	attrs := s.kind.outcomes[outcome]
+	outcome, attrs := outcomeOK, s.kind.ok
+	if err != nil {
+		outcome = outcomeOf(err)
+		attrs = s.kind.outcomes[outcome]
+	}
 	c.core.Metrics.Sends.Add(ctx, int64(n), attrs.Add...)
-	c.core.Metrics.SendDuration.Record(ctx, time.Since(s.begun).Seconds(), attrs.Record...)
+	if !s.begun.IsZero() {
+		c.core.Metrics.SendDuration.Record(ctx, time.Since(s.begun).Seconds(), attrs.Record...)
+	}
 	telemetry.End(s.span, outcome, err)
 }
 
@@ -180,7 +192,8 @@ func (c *Client) received(ctx context.Context, w waiting, outcome replies.Outcom
 }
 
 func isClosed(err error) bool {
-	return errors.Is(err, batch.ErrClosed) || errors.Is(err, replies.ErrClosed) || errors.Is(err, broker.ErrClosed) || errors.Is(err, bus.ErrClosed)
+	return errors.Is(err, batch.ErrClosed) || errors.Is(err, replies.ErrClosed) || errors.Is(err, broker.ErrClosed) ||
+		errors.Is(err, bus.ErrClosed) || errors.Is(err, store.ErrClosed)
 }
 
 func isFull(err error) bool {

@@ -21,6 +21,26 @@ func behindProxy(t testing.TB, addr *string) *proxy {
 	return p
 }
 
+// hung is a backend one of whose servers takes everything and says nothing any
+// more. One client has asked it before, for a command, the other has not.
+type hung struct {
+	used, unused      *gateway.Client
+	userID, messageID string
+}
+
+func hang(t *testing.T, b *backend, server string) hung {
+	t.Helper()
+	addr := map[string]*string{"redis": &b.cfg.Redis.Addrs[0], "mysql": &b.cfg.MySQL.Addr, "rabbitmq": &b.cfg.RabbitMQ.Addrs[0]}[server]
+	p := behindProxy(t, addr)
+	h := hung{used: b.open(t), unused: b.open(t), userID: user()}
+	stored, err := h.used.SendCommand(within(t, 20*time.Second), h.userID, "TYPE", 1, gateway.NoWait())
+	require.NoError(t, err)
+	h.messageID = stored.MessageID
+	p.hold()
+	t.Cleanup(p.release)
+	return h
+}
+
 func TestAnswerDuringABrokenConnectionArrives(t *testing.T) {
 	t.Parallel()
 	b := realBackend(t)

@@ -22,7 +22,8 @@ type Text string
 type Binary []byte
 
 // encodePayload returns the JSON value of a payload. A json.RawMessage passes
-// through as it is.
+// through as it is, and belongs to the caller, who may change it after the send
+// has returned: who needs it for longer clones it.
 func (c *Client) encodePayload(payload any) (json.RawMessage, error) {
 	var raw json.RawMessage
 	switch p := payload.(type) {
@@ -34,9 +35,7 @@ func (c *Client) encodePayload(payload any) (json.RawMessage, error) {
 		if !jsonvalid.Valid(p) {
 			return nil, fmt.Errorf("%w: the json.RawMessage is not valid", ErrInvalidPayload)
 		}
-		// The hint goes out after the call has returned, when the caller may use
-		// its buffer again.
-		raw = bytes.Clone(p)
+		raw = p
 	default:
 		var buf bytes.Buffer
 		enc := json.NewEncoder(&buf)

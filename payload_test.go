@@ -130,3 +130,43 @@ func TestDeeplyNestedPayloadIsRefusedOrStored(t *testing.T) {
 		require.Equal(t, 1, b.rows(t, userID))
 	})
 }
+
+// TestPayloadIsTheCallersAgain: what was sent does not change with the caller's
+// buffer, although the nodes may be told of it after the call has returned.
+func TestPayloadIsTheCallersAgain(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, func(t *testing.T, b *backend) {
+		c, ctx, userID := b.open(t), within(t, 60*time.Second), user()
+		d := connect(t, c, userID, nil)
+		send := map[string]func(payload json.RawMessage) error{
+			"reliable": func(p json.RawMessage) error { return second(c.SendReliable(ctx, userID, p)) },
+			"batch": func(p json.RawMessage) error {
+				return second(c.SendReliableBatch(ctx, []gateway.Outgoing{{UserID: userID, Payload: p}}))
+			},
+			"command": func(p json.RawMessage) error {
+				return second(c.SendCommand(ctx, userID, "TYPE", p, gateway.NoWait()))
+			},
+			"transaction": func(p json.RawMessage) error {
+				tx, err := b.db(t).BeginTx(ctx, nil)
+				require.NoError(t, err)
+				require.NoError(t, second(c.SendReliableTx(ctx, tx, userID, p)))
+				clear(p)
+				return tx.Commit()
+			},
+		}
+		for name, do := range send {
+			for range 50 {
+				payload := json.RawMessage(`"the caller's"`)
+				require.NoError(t, do(payload), name)
+				clear(payload)
+				require.Contains(t, string(next(t, d.hints).Envelope), `"the caller's"`, name)
+			}
+		}
+		for range 50 {
+			payload := json.RawMessage(`"the caller's"`)
+			require.NoError(t, c.SendRealtime(ctx, userID, payload))
+			clear(payload)
+			require.Equal(t, `"the caller's"`, string(next(t, d.realtime)))
+		}
+	})
+}

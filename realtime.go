@@ -24,7 +24,7 @@ import (
 // Errors: those that match ErrInvalidArgument, ErrUserOffline, ErrOverloaded,
 // ErrClosed, the end of ctx, or that of the bus, with its address.
 func (c *Client) SendRealtime(ctx context.Context, userID string, payload any, opts ...SendOption) error {
-	ctx, s := c.begin(ctx, kindRealtime, userID)
+	ctx, s := c.begin(ctx, realtimeSend, userID)
 	err := c.sendRealtime(ctx, userID, payload, opts)
 	c.end(ctx, s, 1, err)
 	if err != nil {
@@ -33,15 +33,21 @@ func (c *Client) SendRealtime(ctx context.Context, userID string, payload any, o
 	return nil
 }
 
-var realtimeOptions = []string{"FailIfOffline"}
+var (
+	realtimeOptions = []string{"FailIfOffline"}
+	noOptions       sendOptions // of a send without any; only read
+)
 
 func (c *Client) sendRealtime(ctx context.Context, userID string, payload any, opts []SendOption) error {
 	if err := c.usable(ctx); err != nil {
 		return err
 	}
-	o, err := parseOptions(opts, realtimeOptions)
-	if err != nil {
-		return err
+	o := &noOptions
+	if len(opts) > 0 {
+		var err error
+		if o, err = parseOptions(opts, realtimeOptions); err != nil {
+			return err
+		}
 	}
 	if err := checkUserID(userID, c.knownLimits()); err != nil {
 		return err

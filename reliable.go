@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -37,7 +38,7 @@ const MaxBatch = 10_000
 // ErrUserOffline, ErrNoSchema, ErrOverloaded, ErrClosed, the end of ctx, or
 // that of Redis or MySQL, with its address. RabbitMQ being down is no error.
 func (c *Client) SendReliable(ctx context.Context, userID string, payload any, opts ...SendOption) (string, error) {
-	ctx, s := c.begin(ctx, kindReliable, userID)
+	ctx, s := c.begin(ctx, reliableSend, userID)
 	id, err := c.sendReliable(ctx, &s, userID, payload, opts)
 	c.end(ctx, s, 1, err)
 	if err != nil {
@@ -73,14 +74,16 @@ func (c *Client) sendReliable(ctx context.Context, s *sending, userID string, pa
 // tx must be on the database that holds push_messages; its isolation level
 // does not matter. On the embedded backend open the file gateway.db in the
 // folder with the driver "sqlite". After the commit this process tells the
-// nodes within milliseconds; if it died, the nodes find the message in their
-// slow round (half a minute by default), or when the user connects. A failed
+// nodes: within milliseconds, or, of a transaction that took long, within that
+// time again, two seconds at most. If it died, or was closed before the commit,
+// or the transaction took longer than two minutes, the nodes find the message in
+// their slow round (half a minute by default), or when the user connects. A failed
 // statement may have ended the transaction: roll back after an error. The
 // Commit of database/sql knows no deadline: a database that hangs holds it.
 //
 // FailIfOffline does not apply; otherwise as SendReliable.
 func (c *Client) SendReliableTx(ctx context.Context, tx *sql.Tx, userID string, payload any, opts ...SendOption) (string, error) {
-	ctx, s := c.begin(ctx, kindReliable, userID)
+	ctx, s := c.begin(ctx, reliableSend, userID)
 	id, err := c.sendReliableTx(ctx, &s, tx, userID, payload, opts)
 	c.end(ctx, s, 1, err)
 	if err != nil {
@@ -129,7 +132,7 @@ type Outgoing struct {
 // that the others are stored). A message whose WithMessageID is stored already
 // is not stored again and is no error. Otherwise as SendReliable.
 func (c *Client) SendReliableBatch(ctx context.Context, batch []Outgoing) ([]string, error) {
-	ctx, s := c.begin(ctx, kindReliable, "")
+	ctx, s := c.begin(ctx, reliableSend, "")
 	if s.span.IsRecording() {
 		s.span.SetAttributes(semconv.MessagingBatchMessageCount(len(batch)))
 	}
@@ -221,6 +224,9 @@ func (c *Client) newReliable(ctx context.Context, userID string, payload any, op
 	raw, err := c.encodePayload(payload)
 	if err != nil {
 		return nil, nil, err
+	}
+	if _, callers := payload.(json.RawMessage); callers {
+		raw = bytes.Clone(raw) // the hint goes out after the call has returned
 	}
 	msg, err := c.newMessage(ctx, userID, wire.Reliable, raw, o)
 	return msg, o, err

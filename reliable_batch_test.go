@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/message-gateway/gateway"
 	"github.com/message-gateway/gateway/internal/core"
+	"github.com/message-gateway/gateway/internal/store"
 )
 
 func TestSendReliableBatch(t *testing.T) {
@@ -72,6 +74,39 @@ func TestSendReliableBatchIsAllOrNone(t *testing.T) {
 			}
 			require.Zero(t, b.rows(t, userID), name)
 		}
+	})
+}
+
+// racingStore lets somebody else be first.
+type racingStore struct {
+	store.Store
+	first func()
+}
+
+func (s *racingStore) Insert(ctx context.Context, msgs []*store.Message) ([]int, error) {
+	s.first()
+	return s.Store.Insert(ctx, msgs)
+}
+
+// An id that was free when the batch was looked at is taken when it is stored.
+func TestIDThatIsTakenDuringABatch(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, func(t *testing.T, b *backend) {
+		c, other, ctx := b.open(t), b.open(t), within(t, 60*time.Second)
+		id, userID := uuid.NewString(), user()
+		_, err := c.SendReliable(ctx, user(), 1) // the table is known
+		require.NoError(t, err)
+		k := core.Of(c)
+		k.Store = &racingStore{k.Store, func() {
+			_, err := other.SendReliable(ctx, user(), 1, gateway.WithMessageID(id))
+			assert.NoError(t, err)
+		}}
+		_, err = c.SendReliableBatch(ctx, []gateway.Outgoing{
+			{UserID: userID}, {UserID: userID, Options: []gateway.SendOption{gateway.WithMessageID(id)}}, {UserID: userID},
+		})
+		require.ErrorIs(t, err, gateway.ErrMessageIDConflict)
+		require.ErrorContains(t, err, "message 1 (the others are stored)")
+		require.Equal(t, 2, b.rows(t, userID))
 	})
 }
 

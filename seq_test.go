@@ -112,3 +112,41 @@ func TestSeqAfterARestartOfTheEmbeddedBackend(t *testing.T) {
 		require.NoError(t, c.Close())
 	}
 }
+
+// Only the table knows of numbers that a counter lost: without a row there is
+// nothing to be above of.
+func TestSeqBeginsAgainWithoutCounterAndRows(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, func(t *testing.T, b *backend) {
+		ctx, userID := within(t, 60*time.Second), user()
+		send := func(c *gateway.Client) int64 {
+			id, err := c.SendReliable(ctx, userID, 1)
+			require.NoError(t, err)
+			msg, err := c.Message(ctx, id)
+			require.NoError(t, err)
+			return msg.Seq
+		}
+		lose := func(c *gateway.Client) {
+			require.NoError(t, c.Close()) // takes the counters of the embedded backend along
+			if b.mysql == nil {
+				return
+			}
+			rdb := redis.NewClient(&redis.Options{Addr: b.cfg.Redis.Addrs[0]})
+			defer func() { require.NoError(t, rdb.Close()) }()
+			require.NoError(t, rdb.Del(ctx, b.names.Seq(userID)).Err())
+		}
+		c := b.open(t)
+		require.EqualValues(t, 1, send(c))
+		require.EqualValues(t, 2, send(c))
+		lose(c)
+		c = b.open(t)
+		require.Greater(t, send(c), int64(2))
+		_, err := b.db(t).ExecContext(ctx, "DELETE FROM push_messages WHERE target_user_id = ?", userID)
+		require.NoError(t, err)
+		require.Greater(t, send(c), int64(3), "the counter is still there")
+		_, err = b.db(t).ExecContext(ctx, "DELETE FROM push_messages WHERE target_user_id = ?", userID)
+		require.NoError(t, err)
+		lose(c)
+		require.EqualValues(t, 1, send(b.open(t)))
+	})
+}

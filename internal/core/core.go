@@ -38,6 +38,8 @@ type Core struct {
 	// Answered hands an answer to a call of this very process that waits for it,
 	// and reports whether the queue is this process's: then nobody else waits.
 	Answered func(queue string, a broker.Answer) bool
+	// Watch reports queues of what is built on the client until that closes.
+	Watch func([]telemetry.Queue) error
 	// MaxPayload is the largest payload in bytes.
 	MaxPayload int
 	// Limits bound names, metadata and times to live, Filter filters, and Page

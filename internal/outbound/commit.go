@@ -18,12 +18,13 @@ import (
 )
 
 // Bounds of the group commit. A batch of 256 rows is where one INSERT stops
-// getting cheaper per row; several batches at once let the database share one
-// flush to disk among them.
+// getting cheaper per row, and the store may do better with fewer; several
+// batches at once let the database share one flush to disk among them.
 const (
 	commitBatch    = 256
 	commitBytes    = 4 << 20
 	commitParallel = 4
+	commitGather   = 64 // several small batches at once cost more than one larger
 	maxWaiting     = 1 << 16
 	flushTimeout   = 30 * time.Second
 )
@@ -34,6 +35,8 @@ type Committer struct {
 	seqs  *seq.Allocator
 	hints *Hinter
 	group *batch.Group[*commit]
+	// alone are the sends that do not go through the group.
+	alone running
 	// numbering names the server that the allocator is talking to: whoever draws
 	// numbers waits for it, or for the one who does.
 	numbering atomic.Pointer[string]
@@ -129,6 +132,7 @@ func NewCommitter(c *core.Core, hints *Hinter) *Committer {
 	k.group = batch.New(batch.Options{
 		MaxBatch: commitBatch, MaxBytes: commitBytes, Parallel: commitParallel,
 		MaxWaiting: maxWaiting, Timeout: flushTimeout,
+		Gather: commitGather, Size: c.Store.InsertSize,
 	}, k.flush)
 	return k
 }
@@ -143,8 +147,9 @@ func (k *Committer) Commit(ctx context.Context, msg *store.Message) (duplicate b
 		return c.duplicate, nil
 	case errors.Is(err, batch.ErrFull):
 		k.core.Metrics.Overflow(telemetry.QueueCommit)
-	case ctx.Err() != nil:
-		// The flush may still run, so nothing else of c may be read.
+	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded):
+		// The flush may still run, so nothing else of c may be read. It ends with
+		// the last of its callers, and may notice that a moment before that one.
 		err = k.waited(err, started, c)
 	}
 	return false, err
@@ -179,11 +184,21 @@ func (k *Committer) waited(err error, started bool, c *commit) error {
 // CommitAll stores all messages or none, and tells the nodes. The indexes of
 // messages whose id was taken are returned.
 func (k *Committer) CommitAll(ctx context.Context, msgs []*store.Message) (duplicates []int, err error) {
+	if !k.alone.begin() {
+		return nil, batch.ErrClosed
+	}
+	defer k.alone.end()
 	if err := k.number(ctx, msgs); err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("%w; nothing was stored", err)
+		}
 		return nil, err
 	}
 	duplicates, err = k.core.Store.Insert(ctx, msgs)
 	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("%w; the messages may or may not be stored, all of them or none", err)
+		}
 		return nil, err
 	}
 	taken := make(map[int]bool, len(duplicates))
@@ -219,8 +234,13 @@ func (k *Committer) Queues() []telemetry.Queue {
 	return []telemetry.Queue{{Name: telemetry.QueueCommit, Length: k.group.Waiting, Limit: telemetry.Bound(maxWaiting)}}
 }
 
-// Close waits for running commits, for drain at most.
-func (k *Committer) Close(drain time.Duration) { k.group.Close(drain) }
+// Close waits for running commits, for drain at most. It is called once.
+func (k *Committer) Close(drain time.Duration) {
+	deadline := time.Now().Add(drain)
+	idle := k.alone.refuse()
+	k.group.Close(drain)
+	wait(idle, time.Until(deadline))
+}
 
 func (k *Committer) flush(ctx context.Context, commits []*commit, errs []error) {
 	msgs := make([]*store.Message, len(commits))

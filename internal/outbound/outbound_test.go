@@ -39,13 +39,18 @@ type fakeBackend struct {
 	maxSeqs   func()                            // before the table answers
 	draw      func()                            // before numbers are drawn
 	reject    map[string]bool                   // rows with these ids are rejected
+	failure   error                             // of each insert
 	publish   func(ctx context.Context) error   // before the hints go out
+	sending   func(pubs []bus.Publication)      // before anything goes out
 	receivers int64                             // of each hint
 	notify    func(broker.Notification) error   // instead of the broker
 	published []string                          // channels
 	noticed   []broker.Notification             // confirmed
 	inserted  []string                          // ids
 }
+
+// InsertSize takes all that waits.
+func (f *fakeBackend) InsertSize(waiting int) int { return waiting }
 
 // Close and Ping are those of all three.
 func (f *fakeBackend) Close() error { return nil }
@@ -84,8 +89,11 @@ func (f *fakeBackend) MaxSeqs(context.Context, []string) (map[string]int64, erro
 
 func (f *fakeBackend) Insert(_ context.Context, msgs []*store.Message) ([]int, error) {
 	f.mu.Lock()
-	insert := f.insert
+	insert, failure := f.insert, f.failure
 	f.mu.Unlock()
+	if failure != nil {
+		return nil, failure
+	}
 	for _, msg := range msgs {
 		if f.reject[msg.ID] {
 			return nil, fmt.Errorf("%w: %s", store.ErrRejected, msg.ID)
@@ -104,6 +112,9 @@ func (f *fakeBackend) Insert(_ context.Context, msgs []*store.Message) ([]int, e
 }
 
 func (f *fakeBackend) Publish(ctx context.Context, pubs []bus.Publication) ([]int64, error) {
+	if f.sending != nil {
+		f.sending(pubs)
+	}
 	if f.publish != nil {
 		if err := f.publish(ctx); err != nil {
 			return nil, err
@@ -181,6 +192,15 @@ func TestCallerThatLeavesDuringTheFlush(t *testing.T) {
 	require.ErrorContains(t, err, "mysql at m:1")
 	require.ErrorContains(t, err, "may or may not be stored")
 	close(leave)
+}
+
+// A flush that ends with its callers may notice that a moment before them.
+func TestFlushThatEndsBeforeItsCallers(t *testing.T) {
+	t.Parallel()
+	k, _ := newCommitter(t, &fakeBackend{failure: fmt.Errorf("insert: %w", context.DeadlineExceeded)})
+	_, err := k.Commit(t.Context(), message("a", "x"))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "mysql at m:1; the message may or may not be stored")
 }
 
 // Whoever waits behind others learns which server those wait for.
@@ -382,6 +402,51 @@ func TestAMessageThatCannotBeEncodedDoesNotStopTheOthers(t *testing.T) {
 	h.Tell(message("good", "v"))
 	h.Close(time.Minute)
 	require.Equal(t, []string{"deliver:user:v"}, f.published)
+}
+
+// TestPublisherKeepsACopy: what is on its way does not change with the caller's
+// buffer, nor with later messages, also when the caller has given up.
+func TestPublisherKeepsACopy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var mu sync.Mutex
+		var sent []string
+		f := &fakeBackend{sending: func(pubs []bus.Publication) {
+			<-release // whatever becomes of the callers
+			mu.Lock()
+			defer mu.Unlock()
+			for _, pub := range pubs {
+				sent = append(sent, string(pub.Payload))
+			}
+		}}
+		p := NewPublisher(newCore(t, f))
+		defer p.Close(time.Minute)
+		var callers sync.WaitGroup
+		publish := func(text string) {
+			callers.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				payload := []byte(text)
+				_ = p.Publish(ctx, bus.Publication{Channel: "c", Payload: payload})
+				copy(payload, "changed")
+			})
+			synctest.Wait()
+		}
+		publish("the caller sends it") // by itself
+		publish("a flush sends it")
+		time.Sleep(2 * time.Second)
+		for i := range 10 {
+			publish(fmt.Sprintf("it waits, message %d", i))
+			time.Sleep(2 * time.Second)
+		}
+		close(release)
+		callers.Wait()
+		synctest.Wait() // for the flush, whose caller is gone
+		mu.Lock()
+		defer mu.Unlock()
+		require.ElementsMatch(t, []string{"the caller sends it", "a flush sends it"}, sent)
+	})
 }
 
 func TestPublisherSaysWhatItWaitedFor(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/message-gateway/gateway/internal/batch"
@@ -18,6 +19,8 @@ const (
 	publishBytes    = 4 << 20
 	publishParallel = 2
 	publishTimeout  = 10 * time.Second
+	// keptCopy is the largest copy of a payload whose room is used again.
+	keptCopy = 16 << 10
 )
 
 // Publisher publishes realtime messages. All methods may be called from
@@ -25,11 +28,13 @@ const (
 type Publisher struct {
 	core  *core.Core
 	group *batch.Group[bus.Publication]
+	// copies are buffers for payloads on their way, *[]byte.
+	copies sync.Pool
 }
 
 // NewPublisher returns a Publisher.
 func NewPublisher(c *core.Core) *Publisher {
-	p := &Publisher{core: c}
+	p := &Publisher{core: c, copies: sync.Pool{New: func() any { return new([]byte) }}}
 	p.group = batch.New(batch.Options{
 		MaxBatch: publishBatch, MaxBytes: publishBytes, Parallel: publishParallel,
 		MaxWaiting: maxWaiting, Timeout: publishTimeout, Inline: true,
@@ -37,10 +42,16 @@ func NewPublisher(c *core.Core) *Publisher {
 	return p
 }
 
-// Publish sends one message. Its payload must not be changed after an error,
-// when it may still be on its way.
+// Publish sends one message. It keeps a copy of the payload only, which may still
+// be on its way after an error.
 func (p *Publisher) Publish(ctx context.Context, pub bus.Publication) error {
+	kept := p.copies.Get().(*[]byte)
+	*kept = append((*kept)[:0], pub.Payload...)
+	pub.Payload = *kept
 	started, err := p.group.Do(ctx, pub, len(pub.Payload))
+	if (err == nil || !started) && cap(*kept) <= keptCopy {
+		p.copies.Put(kept)
+	}
 	switch {
 	case err == nil:
 		return nil

@@ -3,9 +3,11 @@ package outbound
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/message-gateway/gateway/internal/batch"
 	"github.com/message-gateway/gateway/internal/core"
 	"github.com/message-gateway/gateway/internal/lifecycle"
 	"github.com/message-gateway/gateway/internal/store"
@@ -53,6 +55,10 @@ func NewTxWatcher(c *core.Core, k *Committer, hints *Hinter) *TxWatcher {
 
 // Commit draws the seq and writes the message inside tx.
 func (w *TxWatcher) Commit(ctx context.Context, tx *sql.Tx, msg *store.Message) (duplicate bool, err error) {
+	if !w.commit.alone.begin() {
+		return false, batch.ErrClosed
+	}
+	defer w.commit.alone.end()
 	if err := w.commit.number(ctx, []*store.Message{msg}); err != nil {
 		return false, err
 	}
@@ -89,8 +95,23 @@ func (w *TxWatcher) Queues() []telemetry.Queue {
 	return []telemetry.Queue{{Name: telemetry.QueueTransactions, Length: watched, Limit: telemetry.Bound(maxWatched)}}
 }
 
-// Close stops watching; nodes find in their slow round what commits later.
-func (w *TxWatcher) Close() { w.work.Stop() }
+// Close looks once more, for drain at most, so that what has committed is told to
+// the nodes, and stops. What commits later they find in their slow round. Close
+// the Committer before, and the Hinter after it.
+func (w *TxWatcher) Close(drain time.Duration) {
+	w.work.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), max(drain, 0))
+	defer cancel()
+	w.mu.Lock()
+	left := slices.Clone(w.watched)
+	w.mu.Unlock()
+	for due := range slices.Chunk(left, watchAtOnce) {
+		if ctx.Err() != nil {
+			return
+		}
+		w.look(ctx, due)
+	}
+}
 
 func (w *TxWatcher) run(ctx context.Context) {
 	timer := time.NewTimer(0)

@@ -43,6 +43,9 @@ const (
 	QueueCalls QueueName = "calls"
 )
 
+// QueueREST are the REST calls that run, where they are limited.
+const QueueREST QueueName = "rest_calls"
+
 // The queues of the embedded backend.
 const (
 	// QueueBus is what waits for the listeners of the bus.
@@ -55,7 +58,7 @@ const (
 // QueueNames are all of them.
 var QueueNames = []QueueName{
 	QueueCommit, QueuePublish, QueueHints, QueueNotifications, QueueTransactions, QueueWaiters, QueueSocket,
-	QueueConnections, QueueDeliveries, QueueAcknowledgements, QueueAnswers, QueueReplies, QueueCalls,
+	QueueConnections, QueueDeliveries, QueueAcknowledgements, QueueAnswers, QueueReplies, QueueCalls, QueueREST,
 	QueueBus, QueueBroker, QueueBrokerAnswers,
 }
 
