@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -64,6 +66,11 @@ type soak struct {
 	nodeMemory, nodeGoroutines, memory, goroutines, rows, bytes, p99 trend.Series
 }
 
+// warnings has a client print what it warns of: what was lost or late, and why.
+func warnings(of string) gateway.Option {
+	return gateway.WithLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})).With("of", of))
+}
+
 // runSoak fails if a send does, if a message is not delivered in the end, or if
 // anything grows without bound.
 func runSoak(ctx context.Context, b *bench, o soakOptions) error {
@@ -81,11 +88,11 @@ func runSoak(ctx context.Context, b *bench, o soakOptions) error {
 	if s.in, err = b.newInstall(ctx); err != nil {
 		return err
 	}
-	if s.client, err = gateway.New(ctx, s.in.Config); err != nil {
+	if s.client, err = gateway.New(ctx, s.in.Config, warnings("sender")); err != nil {
 		return err
 	}
 	defer func() { _ = s.client.Close() }()
-	args := serverArgs{Config: s.in.Config, Protocol: reliableProtocol, Retention: soakRetention}
+	args := serverArgs{Config: s.in.Config, Protocol: reliableProtocol, Retention: soakRetention, Warn: true}
 	if b.opts.profile != "" {
 		args.Profile = b.opts.profile + ".server"
 	}

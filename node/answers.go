@@ -61,7 +61,8 @@ type reply struct {
 func newAnswers(c *core.Core) *answers {
 	a := &answers{core: c, work: lifecycle.New(context.Background()), replies: make(chan reply, maxReplies)}
 	a.group = batch.New(batch.Options{
-		MaxBatch: stateBatch, MaxBytes: 4 << 20, Parallel: 2, MaxWaiting: maxAnswers, Timeout: 30 * time.Second,
+		MaxBatch: stateBatch, MaxBytes: 4 << 20, Parallel: 2, Gather: 64,
+		MaxWaiting: maxAnswers, Timeout: 30 * time.Second,
 	}, a.flush)
 	for range replyWorkers {
 		a.work.Go(a.publish)

@@ -113,7 +113,7 @@ func testCommandOffline(t *testing.T, w *world) {
 func testCommandLate(t *testing.T, w *world) {
 	u := user()
 	d := w.node(t, node.Options{}).connect(t, u, devicetest.JSON)
-	c := w.command(t, u, 1, gateway.WithTimeout(300*time.Millisecond))
+	c := w.command(t, u, 1, gateway.WithTimeout(time.Second))
 	e := d.Envelope(t)
 	_, err := c.wait(t)
 	require.ErrorIs(t, err, gateway.ErrCommandTimeout)
@@ -137,7 +137,7 @@ func testCommandTimedOut(t *testing.T, w *world) {
 	h := w.node(t, node.Options{RetryInterval: 50 * time.Millisecond})
 	u := user()
 	d := h.connect(t, u, devicetest.JSON)
-	res, err := w.client.SendCommand(t.Context(), u, "x", 1, gateway.NoWait(), gateway.WithTimeout(400*time.Millisecond), gateway.WithRetryInterval(100*time.Millisecond))
+	res, err := w.client.SendCommand(t.Context(), u, "x", 1, gateway.NoWait(), gateway.WithTimeout(time.Second), gateway.WithRetryInterval(100*time.Millisecond))
 	require.NoError(t, err)
 	require.Equal(t, res.MessageID, d.Envelope(t).ID)
 	require.Equal(t, res.MessageID, d.Envelope(t).ID, "sent again")
@@ -147,7 +147,7 @@ func testCommandTimedOut(t *testing.T, w *world) {
 	}
 	w.nothingStored(t, u, d)
 	// Also one that was acknowledged and never answered.
-	res, err = w.client.SendCommand(t.Context(), u, "x", 1, gateway.NoWait(), gateway.WithTimeout(400*time.Millisecond))
+	res, err = w.client.SendCommand(t.Context(), u, "x", 1, gateway.NoWait(), gateway.WithTimeout(time.Second))
 	require.NoError(t, err)
 	d.Acknowledge(t, d.Envelope(t).ID)
 	w.hasStatus(t, res.MessageID, gateway.StatusTimedOut)

@@ -62,8 +62,8 @@ func (s *session) leave(group string) {
 	}
 	s.room.mu.Unlock()
 	if member {
+		s.forsaken(group, left) // while this node still hears the group, see dismiss
 		s.node.topics.release(s.node.groupChannel(s.hubKey, group))
-		s.forsaken(group, left)
 	}
 }
 
@@ -78,8 +78,8 @@ func (s *session) leaveExpired(group string, m *membership) {
 	}
 	s.room.mu.Unlock()
 	if current {
+		s.forsaken(group, left) // while this node still hears the group, see dismiss
 		s.node.topics.release(s.node.groupChannel(s.hubKey, group))
-		s.forsaken(group, left)
 	}
 }
 

@@ -28,9 +28,10 @@ var _ = add(map[string]func(*testing.T, *world){
 // testStateRecovery: a connection that is recovered on its node keeps state and
 // watch, and hears what it missed; others hear nothing of it.
 func testStateRecovery(t *testing.T, w *world) {
-	at, h := w.node(t, node.Options{}), newHub(t, w)
+	at := w.node(t, node.Options{})
 	for _, subprotocol := range []string{devicetest.Reliable, devicetest.ProtobufReliable} {
 		t.Run(subprotocol, func(t *testing.T) {
+			h := newHub(t, w) // of its own: the end of another's state would be an update
 			d, other := h.member(t, at, "ann", subprotocol), h.member(t, at, "bob", devicetest.JSON)
 			require.True(t, d.SetState(t, "g", state{"a": "1"}).Success)
 			watch(t, d)

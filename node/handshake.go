@@ -85,10 +85,7 @@ func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	n.serving.Add(1) // the handshake itself is counted, so this cannot race with Shutdown
-	go func() {
-		defer n.serving.Done()
-		s.run(conn, address)
-	}()
+	go s.run(conn, address)
 }
 
 // admit counts one more connection, unless there are too many. It comes before

@@ -39,6 +39,9 @@ func (n *Node) receiveHub(target wire.HubChannel, raw []byte) {
 	case *control.StateChange:
 		n.views.receive(target, v)
 	case *control.Call:
+		if v.Op == control.OpTakeover {
+			n.noteTakeover(target, v)
+		}
 		select {
 		case n.calls <- hubCall{target, v}:
 		default:

@@ -17,8 +17,9 @@ type outbox struct {
 	frames []outFrame
 	bytes  int
 	// realtime are hashes of the last realtime messages, for a move to another
-	// node.
+	// node, and heard is how many there were.
 	realtime []uint64
+	heard    uint64
 }
 
 // rememberRealtime is how many realtime messages a move may have in doubt.
@@ -52,6 +53,7 @@ func (o *outbox) push(f outFrame, sub protocol.Subprotocol, maxFrames, maxBytes 
 	o.frames = append(o.frames, f)
 	o.bytes += size
 	if f.realtime != 0 {
+		o.heard++
 		if len(o.realtime) == rememberRealtime {
 			o.realtime = append(o.realtime[:0], o.realtime[1:]...)
 		}
@@ -113,9 +115,8 @@ func (s *session) sendLocked(f outFrame) bool {
 		}
 	}
 	switch {
-	case s.state == sessionOpening && len(s.early) < s.node.opts.MaxQueue:
-		s.early = append(s.early, f)
-		return true
+	case s.state == sessionOpening:
+		return s.sendEarly(f)
 	case s.state != sessionLive && s.state != sessionDetached:
 		return false
 	}
@@ -138,8 +139,27 @@ func (s *session) sendLocked(f outFrame) bool {
 	return err == nil || s.sub.Reliable()
 }
 
+// sendEarly keeps a message for a device that has no socket yet; s.mu is held. One
+// for which there are too many is disconnected as soon as it is connected.
+func (s *session) sendEarly(f outFrame) bool {
+	if s.farewell != nil {
+		return false
+	}
+	size := f.size(s.sub)
+	if len(s.early) >= s.node.opts.MaxQueue || len(s.early) > 0 && s.earlyBytes+size > s.node.opts.MaxQueueBytes {
+		s.node.core.Metrics.SlowConsumers.Add(context.Background(), 1)
+		s.farewell = &farewell{ws.ClosePolicyViolation, slowText}
+		return false
+	}
+	s.early = append(s.early, f)
+	s.earlyBytes += size
+	return true
+}
+
+var slowText = "The device is too slow: " + errOutboxFull.Error() + "."
+
 // overflow disconnects a device that does not keep up.
 func (s *session) overflow() {
 	s.node.core.Metrics.SlowConsumers.Add(context.Background(), 1)
-	s.closeWith(ws.ClosePolicyViolation, "The device is too slow: "+errOutboxFull.Error()+".")
+	s.closeWith(ws.ClosePolicyViolation, slowText)
 }

@@ -80,7 +80,6 @@ func (n *Node) recover(w http.ResponseWriter, r *http.Request, t target, name st
 	}
 	n.serving.Add(1) // the handshake itself is counted, so this cannot race with Shutdown
 	go func() {
-		defer n.serving.Done()
 		if s != nil && !s.resume(conn) {
 			s, outcome = nil, recoveryLate
 		}
@@ -88,7 +87,7 @@ func (n *Node) recover(w http.ResponseWriter, r *http.Request, t target, name st
 		if s == nil {
 			n.countRefused("recovery")
 			conn.Close(ws.ClosePolicyViolation, "")
-			conn.Serve(ws.HandlerFunc(func(ws.Opcode, []byte) {}))
+			n.discard(conn)
 			return
 		}
 		if n.isClosing() {

@@ -1,7 +1,10 @@
 package node
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -33,13 +36,26 @@ func (n *Node) runRounds(ctx context.Context) {
 	}
 }
 
+// round asks for the rows of all users who may lack one. Users whose rows cannot
+// be read, or not in time, do not keep it from the others.
 func (n *Node) round(ctx context.Context) error {
+	var failed int
+	var first error
 	for i := range shards {
-		for users := range slices.Chunk(n.users.ids(i), roundUsers) {
-			if err := n.roundOf(ctx, users); err != nil {
+		for users := range slices.Chunk(n.users.listening(i), roundUsers) {
+			err := n.roundOf(ctx, users)
+			if err == nil {
+				continue
+			}
+			if ctx.Err() != nil {
 				return err
 			}
+			failed += len(users)
+			first = cmp.Or(first, err)
 		}
+	}
+	if first != nil {
+		return fmt.Errorf("%d users left out: %w", failed, first)
 	}
 	return nil
 }
@@ -100,6 +116,31 @@ func (n *Node) found(ctx context.Context, refs []store.Ref) error {
 	return nil
 }
 
+// listening lists the users of one shard whose messages come live. All others
+// read the rows from the start as soon as they can take more.
+func (t *users) listening(i int) []string {
+	shard := &t.shards[i]
+	shard.RLock()
+	all := slices.Collect(maps.Values(shard.m))
+	shard.RUnlock()
+	ids := make([]string, 0, len(all))
+	for _, u := range all {
+		u.mu.Lock()
+		if u.listens() {
+			ids = append(ids, u.id)
+		}
+		u.mu.Unlock()
+	}
+	return ids
+}
+
+// listens reports whether a session gets what comes live; u.mu is held.
+func (u *user) listens() bool {
+	return slices.ContainsFunc(u.sessions, func(m *member) bool {
+		return m.sub != protocol.Simple && !m.feed.behind && !m.feed.missed
+	})
+}
+
 // knows reports whether a message is on its way or will be read by a catch-up.
 func (u *user) knows(id string) bool {
 	u.mu.Lock()
@@ -110,7 +151,5 @@ func (u *user) knows(id string) bool {
 	if _, ok := u.requested[id]; ok {
 		return true
 	}
-	return !slices.ContainsFunc(u.sessions, func(m *member) bool {
-		return m.sub != protocol.Simple && !m.feed.behind && !m.feed.missed
-	})
+	return !u.listens()
 }

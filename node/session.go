@@ -8,6 +8,7 @@ import (
 	"time"
 	"unique"
 
+	"github.com/message-gateway/gateway/internal/control"
 	"github.com/message-gateway/gateway/internal/protocol"
 	"github.com/message-gateway/gateway/internal/roles"
 	"github.com/message-gateway/gateway/internal/ws"
@@ -48,6 +49,10 @@ type session struct {
 	out             outbox     // reliable subprotocols only
 	acks            ackCache   // ids of requests that were processed
 	early           []outFrame // sent before the connected frame
+	earlyBytes      int
+	// asked is how many realtime messages were among them when this node heard
+	// its own question for the session; see takeover.
+	asked int
 	// heard are the ids of messages that came from another node together with
 	// the session; see takeover.
 	heard      map[uint64]bool
@@ -155,15 +160,19 @@ func (s *session) enter(groups []string) {
 	}
 }
 
-// dismiss is the opposite of subscribe and enter.
-func (s *session) dismiss() {
+// dismiss is the opposite of subscribe and enter. The ends of states are published
+// while the channels are still heard: this node, too, may hear a change late, and
+// must hear the end after it.
+func (s *session) dismiss(cleared map[string]control.State) {
 	s.node.sessions.remove(s)
 	s.node.count.Add(-1)
 	s.node.core.Metrics.Connections.Add(context.Background(), -1, s.class().Add...)
 	if s.user != nil {
 		s.user.detach(s)
 	}
-	s.unsubscribe(s.node.hubs.exit(s))
+	groups := s.node.hubs.exit(s)
+	s.publishEndOfStates(cleared)
+	s.unsubscribe(groups)
 }
 
 // abandon undoes enter for a session that no device and no hook has heard of.
@@ -171,19 +180,18 @@ func (s *session) abandon() {
 	s.mu.Lock()
 	s.state = sessionMoved
 	s.mu.Unlock()
-	cleared := s.endStates()
-	s.dismiss()
-	s.publishEndOfStates(cleared)
+	s.dismiss(s.endStates())
 }
 
-// run serves a new session from its connected frame to its end.
+// run begins to serve a new session, with its connected frame. n.serving, which
+// who calls has raised, counts it to the end of its socket.
 func (s *session) run(conn *ws.Conn, address string) {
 	n := s.node
 	if s.user != nil {
 		s.user.startFeed(s)
 	}
 	if !s.open(conn) {
-		drain(conn)
+		n.drain(conn)
 		return
 	}
 	n.core.Metrics.Connects.Add(context.Background(), 1, s.class().Add...)
@@ -210,9 +218,14 @@ func (s *session) greet() {
 }
 
 // drain ends a socket that belongs to no session.
-func drain(conn *ws.Conn) {
+func (n *Node) drain(conn *ws.Conn) {
 	conn.Abort(nil)
-	conn.Serve(ws.HandlerFunc(func(ws.Opcode, []byte) {}))
+	n.discard(conn)
+}
+
+// discard reads a socket that belongs to no session until it ends.
+func (n *Node) discard(conn *ws.Conn) {
+	conn.Serve(ws.HandlerFunc(func(ws.Opcode, []byte) {}), func(ws.End) { n.serving.Done() })
 }
 
 // open sends the connected frame, which must be the first, then what the
@@ -258,9 +271,17 @@ func (s *session) attachLocked(conn *ws.Conn) {
 func (s *session) serve(conn *ws.Conn, address string) {
 	s.node.sockets.add(conn)
 	handler, done := s.handler(address)
-	end := conn.Serve(handler)
-	done()
-	s.node.sockets.remove(conn)
+	conn.Serve(handler, func(end ws.End) {
+		defer s.node.serving.Done()
+		done()
+		s.node.sockets.remove(conn)
+		s.countEnd(end)
+		s.socketEnded(conn, end)
+	})
+}
+
+// countEnd notes an end that the device is to blame for.
+func (s *session) countEnd(end ws.End) {
 	switch {
 	case errors.Is(end.Err, ws.ErrTooBig):
 		s.node.countRefused("frame_size")
@@ -270,7 +291,6 @@ func (s *session) serve(conn *ws.Conn, address string) {
 		s.node.core.Metrics.SlowConsumers.Add(context.Background(), 1)
 		s.node.core.Log.Warn("slow device disconnected", "connection_id", s.id, "user_id", s.userID, "error", end.Err)
 	}
-	s.socketEnded(conn, end)
 }
 
 // socketEnded decides whether the session waits for recovery or is over. Only
@@ -336,9 +356,7 @@ func (s *session) retire() (*ws.Conn, bool) {
 // of its own: a slow hook must not hold back who closed many connections.
 func (s *session) finish(reason string) {
 	n := s.node
-	cleared := s.endStates()
-	s.dismiss()
-	s.publishEndOfStates(cleared)
+	s.dismiss(s.endStates())
 	s.streams.cancelAll(s)
 	n.core.Log.Debug("device disconnected", "connection_id", s.id, "user_id", s.userID, "reason", reason)
 	if n.opts.OnDisconnected == nil {

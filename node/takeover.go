@@ -20,7 +20,9 @@ import (
 // everything. The second time the connection moves, with the frames that the
 // device has not acknowledged; what both heard is recognised and kept once. The
 // answer comes on the same listener as the messages, so whatever the other node
-// heard before it answered was heard here before the answer. On a Redis Cluster
+// heard before it answered was heard here before the answer. Both hear the second
+// question as well, in its place among the messages: what was heard here before
+// it, the other node had heard too. On a Redis Cluster
 // channels have orders of their own; there the ids of what the other node
 // handed out are remembered for a moment.
 // A node that does not answer, because it is dead or paused, means that the
@@ -38,9 +40,12 @@ type moved struct {
 	Next     uint64           `json:"next,omitempty"`
 	Frames   []movedFrame     `json:"frames,omitempty"`
 	Realtime []uint64         `json:"realtime,omitempty"`
-	Acks     []uint64         `json:"acks,omitempty"`
-	Streams  []movedStream    `json:"streams,omitempty"`
-	States   *movedStates     `json:"states,omitempty"`
+	// Heard is how many realtime messages came between the question and the
+	// answer. nil: from a node of an earlier version.
+	Heard   *uint64       `json:"heard,omitempty"`
+	Acks    []uint64      `json:"acks,omitempty"`
+	Streams []movedStream `json:"streams,omitempty"`
+	States  *movedStates  `json:"states,omitempty"`
 }
 
 // movedFrame is a frame without sequenceAck.
@@ -80,7 +85,7 @@ func (s *session) takeover(call *control.Call, r *control.Reply) error {
 		r.Session = raw
 		return err
 	}
-	m, err := s.depart()
+	m, err := s.depart(call.Heard)
 	if err != nil {
 		return err
 	}
@@ -103,9 +108,9 @@ func (s *session) movedGroups() map[string]int64 {
 
 // depart ends the session here without telling the application: it goes on
 // elsewhere.
-func (s *session) depart() (*moved, error) {
+func (s *session) depart(heard uint64) (*moved, error) {
 	states := s.exportStates()
-	m, conn, err := s.pack()
+	m, conn, err := s.pack(heard)
 	if err != nil {
 		s.restoreStates(states)
 		return nil, err
@@ -114,12 +119,13 @@ func (s *session) depart() (*moved, error) {
 	if conn != nil {
 		conn.Abort(errReplaced)
 	}
-	s.dismiss()
+	s.dismiss(nil) // its states move
 	return m, nil
 }
 
-// pack marks the session as moved and returns what moves.
-func (s *session) pack() (*moved, *ws.Conn, error) {
+// pack marks the session as moved and returns what moves. heard is how many
+// realtime messages it had heard before it was asked for.
+func (s *session) pack(heard uint64) (*moved, *ws.Conn, error) {
 	groups := s.movedGroups()
 	if s.user != nil {
 		// Hints belong to the user: where an answer goes may be noted late.
@@ -136,6 +142,8 @@ func (s *session) pack() (*moved, *ws.Conn, error) {
 		UserID: s.userID, Hub: s.hub, Name: s.name, Groups: groups, Perms: s.perms, State: s.connectionState, Since: s.since,
 		Next: s.out.next, Acks: slices.Clone(s.acks.ring), Realtime: slices.Clone(s.out.realtime), Streams: s.streams.export(),
 	}
+	heard = s.out.heard - heard
+	m.Heard = &heard
 	now := time.Now()
 	for _, f := range s.out.frames {
 		m.Frames = append(m.Frames, f.export(now))
@@ -250,7 +258,7 @@ func (s *session) arrive(ctx context.Context, m *moved) error {
 		s.out.bytes += len(frame.message.Tail(s.sub).Bytes())
 	}
 	s.out.realtime = m.Realtime
-	s.early = afterOverlap(s.early, m.Realtime, heard)
+	s.early = s.afterOverlap(m, heard)
 	s.heard, s.heardUntil = heard, now.Add(rememberHeard)
 	s.mu.Unlock()
 	s.streams.restore(s, m.Streams)
@@ -301,20 +309,46 @@ func (f *movedFrame) restore(d *delivery, now time.Time) outFrame {
 	return out
 }
 
-// afterOverlap drops from early what the other node had handed to the session
-// already. Messages of hubs have ids. Realtime messages have none, because
-// their channel belongs to the wire contract: the other node's last ones and
-// this node's first ones are the same as far as they agree.
-func afterOverlap(early []outFrame, realtime []uint64, heard map[uint64]bool) []outFrame {
-	var hashes []uint64
-	for _, f := range early {
+// noteTakeover notes how many realtime messages came before the second question,
+// on the node that has the session and on the one that asks. It is called where
+// the question stands among the messages.
+func (n *Node) noteTakeover(target wire.HubChannel, call *control.Call) {
+	s := n.sessions.get(target.ID)
+	if call.Reason != takeoverHand || target.Kind != wire.TargetConnection || s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	call.Heard = s.out.heard
+	if call.From == n.id && s.state == sessionOpening {
+		s.asked = len(realtimeOf(s.early))
+	}
+}
+
+// realtimeOf are the hashes of the realtime messages among frames.
+func realtimeOf(frames []outFrame) (hashes []uint64) {
+	for _, f := range frames {
 		if f.realtime != 0 {
 			hashes = append(hashes, f.realtime)
 		}
 	}
-	skip := overlap(realtime, hashes)
-	kept := early[:0]
-	for _, f := range early {
+	return hashes
+}
+
+// afterOverlap is what this node heard, without what the other node had handed to
+// the session already. Messages of hubs have ids. Realtime messages have none,
+// because their channel belongs to the wire contract: both nodes have counted
+// them. Where the counts do not agree with what both have heard, on a Redis
+// Cluster for one, the other node's last ones and this node's first ones are the
+// same as far as they agree. The lock of the session is held.
+func (s *session) afterOverlap(m *moved, heard map[uint64]bool) []outFrame {
+	hashes := realtimeOf(s.early)
+	skip := counted(m, hashes, s.asked)
+	if skip < 0 {
+		skip = overlap(m.Realtime, hashes)
+	}
+	kept := s.early[:0]
+	for _, f := range s.early {
 		if f.realtime != 0 && skip > 0 {
 			skip--
 			continue
@@ -325,6 +359,21 @@ func afterOverlap(early []outFrame, realtime []uint64, heard map[uint64]bool) []
 		kept = append(kept, f)
 	}
 	return kept
+}
+
+// counted is how many of this node's first realtime messages the other node had as
+// well: those before the question, and as many as came to it after that. −1 where
+// that cannot be.
+func counted(m *moved, hashes []uint64, asked int) int {
+	if m.Heard == nil || *m.Heard > uint64(len(hashes)-asked) {
+		return -1
+	}
+	n := asked + int(*m.Heard)
+	known := min(n, len(m.Realtime))
+	if !slices.Equal(m.Realtime[len(m.Realtime)-known:], hashes[n-known:n]) {
+		return -1
+	}
+	return n
 }
 
 // overlap is the length of the longest end of a that is a start of b.

@@ -20,6 +20,7 @@ import (
 var _ = add(map[string]func(*testing.T, *world){
 	"takeover/everythingMoves": testTakeover,
 	"takeover/underLoad":       testTakeoverUnderLoad,
+	"takeover/identical":       testTakeoverIdentical,
 	"takeover/stored":          testTakeoverStored,
 	"takeover/refused":         testTakeoverRefused,
 	"takeover/shutdown":        testTakeoverShutdown,
@@ -156,6 +157,66 @@ func testTakeoverUnderLoad(t *testing.T, w *world) {
 		require.Equal(t, 1, seen[fmt.Sprintf("realtime %d", i)], "realtime %d", i)
 	}
 	assert.Greater(t, at, 3, "it moved several times")
+}
+
+// testTakeoverIdentical: realtime messages that are all the same are counted
+// right while their connection moves to and fro.
+func testTakeoverIdentical(t *testing.T, w *world) {
+	a, b := w.node(t, node.Options{}), w.node(t, node.Options{})
+	hosts := []*host{a, b}
+	u := user()
+	base := a.url(t, u)
+	d := devicetest.Connect(t, devicetest.Options{URL: base, Subprotocol: devicetest.Reliable})
+	sent, room := 0, make(chan struct{}, 300) // less than a device may leave unconfirmed
+	stop, stopped := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			case room <- struct{}{}:
+			}
+			if err := w.client.SendRealtime(context.WithoutCancel(t.Context()), u, gateway.Text("the same")); err != nil {
+				stopped <- err
+				return
+			}
+			sent++
+		}
+	}()
+	got, lastSeq := 0, uint64(0)
+	read := func(f devicetest.Frame) {
+		if f.SequenceID <= lastSeq {
+			return // it came before the move
+		}
+		require.Equal(t, lastSeq+1, f.SequenceID, "no gap")
+		lastSeq = f.SequenceID
+		got++
+		<-room
+	}
+	for at := range 20 {
+		for range 30 {
+			read(d.Message(t))
+		}
+		d.SequenceAck(t, lastSeq-5)
+		d.Drop()
+		from, to := hosts[at%2], hosts[(at+1)%2]
+		d = recoverAt(t, d, from, to, strings.Replace(base, a.server.URL[7:], from.server.URL[7:], 1))
+	}
+	close(stop)
+	require.NoError(t, <-stopped)
+	w.realtime(t, u, gateway.Text("last"))
+	for {
+		f := d.Message(t)
+		if f.Text() == "last" {
+			break
+		}
+		read(f)
+		if lastSeq%100 == 0 {
+			d.SequenceAck(t, lastSeq)
+		}
+	}
+	require.Equal(t, sent, got)
 }
 
 // testTakeoverStored moves a connection with reliable messages on their way.

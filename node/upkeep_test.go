@@ -27,11 +27,11 @@ func TestJanitorReal(t *testing.T) {
 
 func testJanitor(t *testing.T, w *world) {
 	// Two nodes: one of them has the lock, and another takes over.
-	opts := node.Options{SweepInterval: 50 * time.Millisecond, Retention: 400 * time.Millisecond}
+	opts := node.Options{SweepInterval: 50 * time.Millisecond, Retention: time.Second}
 	first, second := w.node(t, opts), w.node(t, opts)
 	u := user()
 	// A command for a user who never comes, by a caller who does not wait.
-	res, err := w.client.SendCommand(t.Context(), u, "x", 1, gateway.NoWait(), gateway.WithTimeout(100*time.Millisecond))
+	res, err := w.client.SendCommand(t.Context(), u, "x", 1, gateway.NoWait(), gateway.WithTimeout(500*time.Millisecond))
 	require.NoError(t, err)
 	w.hasStatus(t, res.MessageID, gateway.StatusTimedOut)
 	pending := w.reliable(t, u, 1)
@@ -70,7 +70,7 @@ func TestRetentionOff(t *testing.T) {
 	})
 	// The janitor times commands out before it would purge: two rounds of it.
 	for range 2 {
-		res, err := w.client.SendCommand(t.Context(), user(), "x", 1, gateway.NoWait(), gateway.WithTimeout(50*time.Millisecond))
+		res, err := w.client.SendCommand(t.Context(), user(), "x", 1, gateway.NoWait(), gateway.WithTimeout(500*time.Millisecond))
 		require.NoError(t, err)
 		w.hasStatus(t, res.MessageID, gateway.StatusTimedOut)
 	}

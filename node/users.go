@@ -50,18 +50,6 @@ func (t *users) get(id string) *user {
 	return shard.m[id]
 }
 
-// ids lists the users of one shard.
-func (t *users) ids(i int) []string {
-	shard := &t.shards[i]
-	shard.RLock()
-	defer shard.RUnlock()
-	ids := make([]string, 0, len(shard.m))
-	for id := range shard.m {
-		ids = append(ids, id)
-	}
-	return ids
-}
-
 // user is someone who has connections in the default hub, and what is on its
 // way to them.
 type user struct {

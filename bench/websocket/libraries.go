@@ -208,7 +208,7 @@ func (internalLibrary) upgrade(w http.ResponseWriter, r *http.Request, received 
 		return nil, nil, err
 	}
 	h := ws.HandlerFunc(func(ws.Opcode, []byte) { received() })
-	return c, func() { c.Serve(h) }, nil
+	return c, func() { c.Serve(h, func(ws.End) {}) }, nil
 }
 
 type internalFrame ws.Frame

@@ -136,6 +136,9 @@ type Call struct {
 	Until int64 `json:"until,omitempty"`
 	// From is the node that asks, for OpTakeover.
 	From string `json:"from,omitempty"`
+	// Heard is set by the node that received the call: how many realtime
+	// messages the connection had heard before it.
+	Heard uint64 `json:"-"`
 }
 
 // Reply is a node's answer to a Call.

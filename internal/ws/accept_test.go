@@ -25,18 +25,17 @@ func echoServer(t *testing.T, tr transport, opts Options, ends chan<- End) *http
 		if err != nil {
 			return
 		}
-		go func() {
-			end := c.Serve(HandlerFunc(func(op Opcode, p []byte) {
-				f := TextFrame(p)
-				if op == OpBinary {
-					f = BinaryFrame(p)
-				}
-				_ = c.Send(f)
-			}))
+		go c.Serve(HandlerFunc(func(op Opcode, p []byte) {
+			f := TextFrame(p)
+			if op == OpBinary {
+				f = BinaryFrame(p)
+			}
+			_ = c.Send(f)
+		}), func(end End) {
 			if ends != nil {
 				ends <- end
 			}
-		}()
+		})
 	}))
 	t.Cleanup(s.Close)
 	return s
@@ -104,7 +103,7 @@ func TestServerCloseWithIndependentClient(t *testing.T) {
 					_ = c.Send(TextFrame(fmt.Appendf(nil, "%d", i)))
 				}
 				c.Close(ClosePolicyViolation, "no")
-				go func() { end <- c.Serve(HandlerFunc(func(Opcode, []byte) {})) }()
+				go c.Serve(HandlerFunc(func(Opcode, []byte) {}), func(e End) { end <- e })
 			}))
 			t.Cleanup(s.Close)
 			c := dial(t, s, nil)

@@ -28,7 +28,7 @@ func connections(b *testing.B, n int) (conns []*Conn, received *atomic.Int64, cl
 		nc, err := ln.Accept()
 		require.NoError(b, err)
 		c := newConn(nc, nil, &Options{QueueFrames: -1})
-		go c.Serve(h)
+		go c.Serve(h, func(End) {})
 		go func() {
 			buf := make([]byte, 1<<10)
 			for {
@@ -105,7 +105,7 @@ func BenchmarkRead(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(packet) / batch))
 	b.ResetTimer()
-	c.Serve(HandlerFunc(func(Opcode, []byte) { got++ }))
+	c.Serve(HandlerFunc(func(Opcode, []byte) { got++ }), func(End) {})
 	if got != rounds*batch {
 		b.Fatalf("%d of %d messages", got, rounds*batch)
 	}

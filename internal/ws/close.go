@@ -115,6 +115,7 @@ func (c *Conn) terminate(end End, reset bool) {
 	}
 	c.mu.Unlock()
 
+	defer idlers.wake(c) // to see that it is over
 	if !reset {
 		_ = c.nc.Close()
 		return

@@ -82,6 +82,11 @@ type Conn struct {
 	lim limits
 	in  reader // belongs to Serve
 
+	// Set by Serve.
+	handler Handler
+	ended   func(End)
+	idle    idler
+
 	lastRead atomic.Int64 // since epoch
 	closing  atomic.Bool  // state != stateOpen, for readers without the lock
 
@@ -109,7 +114,12 @@ func newConn(nc net.Conn, pending []byte, opts *Options) *Conn {
 	return c
 }
 
-func (c *Conn) touch() { c.lastRead.Store(int64(time.Since(epoch))) }
+// touch notes that the peer was heard, and returns when, since epoch.
+func (c *Conn) touch() int64 {
+	now := int64(time.Since(epoch))
+	c.lastRead.Store(now)
+	return now
+}
 
 // LastRead is when the peer was last heard: any byte counts.
 func (c *Conn) LastRead() time.Time { return epoch.Add(time.Duration(c.lastRead.Load())) }

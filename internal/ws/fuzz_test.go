@@ -62,7 +62,8 @@ func FuzzServe(f *testing.F) {
 		run := func(step int) ([]message, End) {
 			var got []message
 			c := newConn(&streamConn{in: bytes.Clone(in), step: step}, nil, &Options{MaxMessage: limit, QueueFrames: -1})
-			end := c.Serve(HandlerFunc(func(op Opcode, p []byte) { got = append(got, message{op, string(p)}) }))
+			var end End // a connection that is no socket is served until it ends
+			c.Serve(HandlerFunc(func(op Opcode, p []byte) { got = append(got, message{op, string(p)}) }), func(e End) { end = e })
 			if c.in.buf != nil || c.nextInLine != nil {
 				t.Fatal("a buffer is kept after the end")
 			}

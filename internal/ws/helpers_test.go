@@ -49,10 +49,10 @@ func receive[T any](t *testing.T, ch <-chan T) T {
 	}
 }
 
-// serve runs c.Serve and gives its end.
+// serve has c served and gives its end.
 func serve(c *Conn, h Handler) <-chan End {
 	end := make(chan End, 1)
-	go func() { end <- c.Serve(h) }()
+	go c.Serve(h, func(e End) { end <- e })
 	return end
 }
 

@@ -22,4 +22,6 @@ type rawReader struct{}
 
 func newRawReader() *rawReader { return nil }
 
-func (*rawReader) read(syscall.RawConn) (*readBuffer, int, error) { return nil, 0, net.ErrClosed }
+func (*rawReader) read(syscall.RawConn, bool) (*readBuffer, int, error) {
+	return nil, 0, net.ErrClosed
+}

@@ -75,10 +75,11 @@ func (w *rawWriter) tryWrite(fd uintptr) bool {
 
 // rawReader waits for bytes without a buffer in hand.
 type rawReader struct {
-	try func(fd uintptr) bool
-	buf *readBuffer
-	n   int
-	err error
+	try  func(fd uintptr) bool
+	wait bool
+	buf  *readBuffer
+	n    int
+	err  error
 }
 
 func newRawReader() *rawReader {
@@ -87,8 +88,10 @@ func newRawReader() *rawReader {
 	return r
 }
 
-// read returns a pooled buffer and the number of bytes in it.
-func (r *rawReader) read(raw syscall.RawConn) (*readBuffer, int, error) {
+// read returns a pooled buffer and the number of bytes in it: none, without an
+// error, if it is not to wait and nothing has come.
+func (r *rawReader) read(raw syscall.RawConn, wait bool) (*readBuffer, int, error) {
+	r.wait = wait
 	err := raw.Read(r.try)
 	buf, n := r.buf, r.n
 	if err == nil {
@@ -112,7 +115,7 @@ func (r *rawReader) tryRead(fd uintptr) bool {
 	readBuffers.Put(buf)
 	switch {
 	case errors.Is(err, syscall.EAGAIN):
-		return false
+		return !r.wait
 	case err == nil:
 		r.err = io.EOF
 	default:

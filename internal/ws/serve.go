@@ -28,16 +28,31 @@ func (f HandlerFunc) HandleMessage(op Opcode, payload []byte) { f(op, payload) }
 // errPeerClosed ends reading after the peer's close frame.
 var errPeerClosed = errors.New("ws: closed by peer")
 
-// Serve reads the connection until it ends and says how it ended. It answers
-// pings and close frames, closes with 1002, 1007 or 1009 what breaks the
+// Serve reads the connection until it ends, and then calls ended, once. It
+// answers pings and close frames, closes with 1002, 1007 or 1009 what breaks the
 // protocol or the limits, and hands whole messages to h, one after another. A
 // panic of h closes the connection with 1011.
 //
-// Call it once, in a goroutine of its own: an idle connection costs the stack
-// of its caller. It must be called even if the connection has been closed
-// already. The network connection is closed when it returns.
-func (c *Conn) Serve(h Handler) End {
-	err := c.readMessages(h)
+// Call it once, in a goroutine of its own. It may return long before the end:
+// where the system allows, an idle connection has no goroutine, and gets one
+// again when something arrives. So h and ended are called by any goroutine, but
+// never by two at a time. Serve must be called even if the connection has been
+// closed already. The network connection is closed when ended is called.
+func (c *Conn) Serve(h Handler, ended func(End)) {
+	c.handler, c.ended = h, ended
+	c.serve()
+}
+
+// serve goes on reading until the connection is idle or has ended.
+func (c *Conn) serve() {
+	err := c.readMessages()
+	for errors.Is(err, errIdle) {
+		if idlers.park(c) {
+			return // and c may be served by another goroutine already
+		}
+		c.in.stays = true
+		err = c.readMessages()
+	}
 	if code, ok := closeCodeOf(err); ok {
 		c.beginClose(End{Code: code, Reason: closeReason(err), Err: err}, true)
 		c.discard()
@@ -46,9 +61,11 @@ func (c *Conn) Serve(h Handler) End {
 	}
 	c.terminate(End{Code: CloseAbnormal, Err: err}, false)
 	c.in.release()
+	idlers.leave(c)
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return *c.end
+	end := *c.end
+	c.mu.Unlock()
+	c.ended(end)
 }
 
 // closeReason is what a peer is told about its failure, or about ours.
@@ -64,6 +81,7 @@ func closeReason(err error) string {
 // brings about.
 func (c *Conn) discard() {
 	c.in.release()
+	c.in.disarm()
 	buf := readBuffers.get()
 	defer readBuffers.Put(buf)
 	for {
@@ -73,15 +91,16 @@ func (c *Conn) discard() {
 	}
 }
 
-// readMessages returns why reading cannot go on.
-func (c *Conn) readMessages(h Handler) error {
+// readMessages returns why reading cannot go on: errIdle if it is only that
+// nothing comes.
+func (c *Conn) readMessages() error {
 	for {
 		if c.in.buffered() == 0 {
 			if err := c.in.wait(); err != nil {
 				return err
 			}
 		}
-		if err := c.readMessage(h); err != nil {
+		if err := c.readMessage(); err != nil {
 			return err
 		}
 		c.in.settle()
@@ -90,7 +109,7 @@ func (c *Conn) readMessages(h Handler) error {
 
 // readMessage reads one message, with the control frames inside it, or one
 // control frame.
-func (c *Conn) readMessage(h Handler) error {
+func (c *Conn) readMessage() error {
 	var (
 		msg   assembly
 		op    gobwas.OpCode
@@ -122,7 +141,7 @@ func (c *Conn) readMessage(h Handler) error {
 			if err != nil {
 				return err
 			}
-			return c.deliver(h, op, payload)
+			return c.deliver(op, payload)
 		}
 		part, err := msg.readFrom(&c.in, int(hdr.Length))
 		if err != nil {
@@ -130,7 +149,7 @@ func (c *Conn) readMessage(h Handler) error {
 		}
 		gobwas.Cipher(part, hdr.Mask, 0)
 		if hdr.Fin {
-			return c.deliver(h, op, msg.data)
+			return c.deliver(op, msg.data)
 		}
 		state = state.Set(gobwas.StateFragmented)
 	}
@@ -172,8 +191,8 @@ func (c *Conn) payload(hdr gobwas.Header) ([]byte, error) {
 	return p, nil
 }
 
-// deliver hands a whole message to h, unless the connection is closing.
-func (c *Conn) deliver(h Handler, op gobwas.OpCode, payload []byte) (err error) {
+// deliver hands a whole message to the handler, unless the connection is closing.
+func (c *Conn) deliver(op gobwas.OpCode, payload []byte) (err error) {
 	if op == gobwas.OpText && !utf8.Valid(payload) {
 		return fmt.Errorf("%w in a text message", ErrInvalidText)
 	}
@@ -185,7 +204,7 @@ func (c *Conn) deliver(h Handler, op gobwas.OpCode, payload []byte) (err error) 
 			err = &PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
-	h.HandleMessage(Opcode(op), payload)
+	c.handler.HandleMessage(Opcode(op), payload)
 	return nil
 }
 

@@ -165,15 +165,17 @@ var (
 	markTime     = []byte(`"t":`)
 	markSequence = []byte(`"sequenceId":`)
 	markRequest  = []byte(`"requestId":"`)
+
+	ping, pingFirst, pingLast, pingBetween = []byte("{}"), []byte("{}\n"), []byte("\n{}"), []byte("\n{}\n")
 )
 
 // text handles a frame and returns the sequence id in it, if any.
 func (f *Fleet) text(c *conn, payload []byte) (sequence []byte) {
-	if len(payload) == 2 { // centrifuge's own ping
-		c.out = appendFrame(c.out, opText, []byte(`{}`))
-		return nil
+	// Centrifuge may put several messages into a frame, a line each. A line that
+	// is an empty object is its own ping.
+	if bytes.Equal(payload, ping) || bytes.HasPrefix(payload, pingFirst) || bytes.HasSuffix(payload, pingLast) || bytes.Contains(payload, pingBetween) {
+		c.out = appendFrame(c.out, opText, ping)
 	}
-	// Centrifuge may put several messages into a frame.
 	for rest := payload; ; {
 		i := bytes.Index(rest, markTime)
 		if i < 0 {
