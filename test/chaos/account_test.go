@@ -98,14 +98,6 @@ func halfTransaction(a *account) {
 	a.orders["n-7"] = true
 }
 
-func TestStallsOfTheProcessAreNotLateness(t *testing.T) {
-	t.Parallel()
-	deadline := time.Now()
-	p := &pulse{stalls: []stall{{deadline.Add(-time.Second), deadline.Add(3 * time.Second)}, {deadline.Add(4 * time.Second), deadline.Add(9 * time.Second)}}}
-	require.Equal(t, time.Second, p.late(deadline, deadline.Add(5*time.Second)))
-	require.Zero(t, p.late(deadline, deadline.Add(-time.Second)))
-}
-
 // touched is a row that was over before the run, and changed.
 func touched(a *account) {
 	delete(a.ledger.receipts, "n-1")

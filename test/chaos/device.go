@@ -20,7 +20,7 @@ func (d *device) talk(ctx context.Context, conn *devicetest.Device) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, d.between(100*time.Millisecond, 3*time.Second))
 		defer cancel()
-	case d.kind == kindAway:
+	case d.kind == kindAway || d.kind == kindStuck:
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, d.between(time.Second, 4*time.Second))
 		defer cancel()

@@ -33,6 +33,14 @@ func mountDisk(dir string, size int64) (*disk, error) {
 	return &disk{dir}, os.Chown(kept, int(owner.Uid), int(owner.Gid))
 }
 
+// mountFile puts a file in the place of another.
+func mountFile(file, at string) error {
+	if err := syscall.Mount(file, at, "", syscall.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount %s: %w", at, err)
+	}
+	return nil
+}
+
 func (d *disk) unmount() { _ = syscall.Unmount(d.dir, syscall.MNT_DETACH) }
 
 // ownMounts gives this thread, and the children that it starts, mounts of their

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"syscall"
 	"time"
@@ -72,8 +73,9 @@ func pauseService(name string, d time.Duration) fault {
 	}}
 }
 
-// pauseNode stops a node where it stands.
-func pauseNode(name string, d time.Duration) fault {
+// pauseProc stops a node or a sender where it stands, as a long collection of
+// garbage or a machine that is moved does.
+func pauseProc(name string, d time.Duration) fault {
 	return fault{"SIGSTOP " + name, d, func(ctx context.Context, r *run) (string, error) {
 		services.Signal(r.procs[name].cmd, syscall.SIGSTOP)
 		defer services.Signal(r.procs[name].cmd, syscall.SIGCONT)
@@ -198,25 +200,14 @@ func deafDeath(name string, d time.Duration) fault {
 	}}
 }
 
-// flush empties Redis.
-func flush() fault {
-	return fault{"FLUSHALL", 0, func(ctx context.Context, r *run) (string, error) {
-		return "", flushAll(ctx, r.addrs[redisService])
-	}}
-}
-
-// readOnly makes the database refuse to write, as one does whose disk is full
-// or that has become a replica.
-func readOnly(d time.Duration) fault {
-	return fault{"mysql read-only", d, func(ctx context.Context, r *run) (string, error) {
-		if _, err := r.root.ExecContext(ctx, "SET GLOBAL read_only = 1"); err != nil {
-			return "", err
+// clockJump sets the clock of a process while it runs.
+func clockJump(name string, rng *rand.Rand) fault {
+	to := randomShift(rng)
+	return fault{"the clock of " + name + " jumps", 0, func(_ context.Context, r *run) (string, error) {
+		if !r.opts.clocks {
+			return "", &notRunError{"clocks are left alone, by -clocks=false"}
 		}
-		err := sleep(ctx, d)
-		if _, undone := r.root.ExecContext(context.WithoutCancel(ctx), "SET GLOBAL read_only = 0"); undone != nil {
-			return "", undone
-		}
-		return seconds(d), err
+		return fmt.Sprintf("it is %v off now", to), r.procs[name].order(fmt.Sprint(orderClock, " ", int64(to.Seconds())))
 	}}
 }
 

@@ -24,11 +24,12 @@ const (
 	kindLate     = "late"     // acknowledges seconds later, and answers after the deadline
 	kindTwo      = "two"      // two connections, which both acknowledge and answer
 	kindAway     = "away"     // offline most of the time
+	kindStuck    = "stuck"    // stops to read for seconds, also what it is asked
 	// kindOriginal is connected to the original gateway instead of a node.
 	kindOriginal = "original"
 )
 
-var kinds = []string{kindSteady, kindPlain, kindProtobuf, kindFlapping, kindNever, kindTwice, kindLate, kindTwo, kindAway}
+var kinds = []string{kindSteady, kindPlain, kindProtobuf, kindFlapping, kindNever, kindTwice, kindLate, kindTwo, kindAway, kindStuck}
 
 func kindOfUser(i int) string { return kinds[i%len(kinds)] }
 
@@ -147,18 +148,27 @@ func (d *device) pause(ctx context.Context, t time.Duration) {
 const dialTime = 5 * time.Second
 
 // dial connects anew, or recovers the last connection as official clients do.
-func (d *device) dial(ctx context.Context, last *devicetest.Device) *devicetest.Device {
-	ctx, cancel := context.WithTimeout(ctx, dialTime)
+func (d *device) dial(outer context.Context, last *devicetest.Device) *devicetest.Device {
+	ctx, cancel := context.WithTimeout(outer, dialTime)
 	defer cancel()
 	var conn *devicetest.Device
 	var err error
 	if last != nil {
 		conn, err = last.TryRecover(ctx)
 	} else {
-		conn, _, err = devicetest.Dial(ctx, devicetest.Options{URL: d.fleet.url(d.user), Subprotocol: d.subprotocol()}) //nolint:bodyclose // it is closed
+		conn, _, err = devicetest.Dial(ctx, devicetest.Options{URL: d.fleet.url(d.user), Subprotocol: d.subprotocol(), Slow: d.kind == kindStuck}) //nolint:bodyclose // it is closed
 	}
 	if err != nil {
 		return nil
+	}
+	if d.kind == kindStuck {
+		// It does not even read that it is connected, then all at once.
+		if !d.fleet.isCalm() {
+			d.pause(outer, d.between(2*time.Second, 15*time.Second))
+		}
+		conn.Wake()
+		ctx, cancel = context.WithTimeout(outer, dialTime)
+		defer cancel()
 	}
 	frame, err := conn.TryNext(ctx)
 	if err != nil || frame.Type != devicetest.TypeConnected {

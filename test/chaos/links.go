@@ -73,6 +73,11 @@ var toxics = map[string][]string{
 	"reset": {
 		`{"name":"a","type":"reset_peer","stream":"downstream","attributes":{"timeout":0}}`,
 	},
+	// Connections end in the middle of whatever is said, again and again.
+	"torn": {
+		`{"name":"a","type":"limit_data","stream":"downstream","attributes":{"bytes":3001}}`,
+		`{"name":"b","type":"limit_data","stream":"upstream","attributes":{"bytes":5003}}`,
+	},
 	// Requests are served; their answers vanish.
 	"deaf": {
 		`{"name":"a","type":"timeout","stream":"downstream","attributes":{"timeout":0}}`,

@@ -1,9 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -55,7 +55,9 @@ func runNode(c procConfig, client *gateway.Client, log *slog.Logger, out *record
 	out.put(record{Kind: kindUp, From: c.Name})
 	orphaned := make(chan struct{})
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) // ends when the parent does
+		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); { // ends when the parent does
+			takeClockOrder(lines.Text())
+		}
 		close(orphaned)
 	}()
 	select {

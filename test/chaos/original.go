@@ -130,12 +130,11 @@ func (o *original) consume(ctx context.Context) error {
 		o.ch = nil
 		o.mu.Unlock()
 	}()
-	for answers != nil || notifications != nil {
+	for {
 		select {
 		case a, ok := <-answers:
 			if !ok {
-				answers = nil
-				continue
+				return errOver
 			}
 			o.mu.Lock()
 			if waiter := o.waiting[a.CorrelationId]; waiter != nil {
@@ -145,8 +144,7 @@ func (o *original) consume(ctx context.Context) error {
 			o.mu.Unlock()
 		case n, ok := <-notifications:
 			if !ok {
-				notifications = nil
-				continue
+				return errOver
 			}
 			var body struct {
 				MessageID string `json:"message_id"`
@@ -158,8 +156,9 @@ func (o *original) consume(ctx context.Context) error {
 			o.deliver(ctx, body.MessageID)
 		}
 	}
-	return errors.New("the channel is closed")
 }
+
+var errOver = errors.New("a consumer is over")
 
 // publish returns an error where there is no connection.
 func (o *original) publish(ctx context.Context, exchange, key string, p amqp.Publishing) error {

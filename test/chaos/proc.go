@@ -211,9 +211,14 @@ func (p *proc) awaitUp(ctx context.Context) error {
 	}
 }
 
-// tell gives an order to the child, all of which end it.
+// tell gives an order to the child that ends it.
 func (p *proc) tell(order string) error {
 	p.ending.Store(true)
+	return p.order(order)
+}
+
+// order gives an order to the child.
+func (p *proc) order(order string) error {
 	_, err := io.WriteString(p.stdin, order+"\n")
 	return err
 }

@@ -92,6 +92,7 @@ type payload struct {
 // because of that is not the library's fault.
 type pulse struct {
 	mu     sync.Mutex
+	last   time.Time // when it was felt last
 	stalls []stall
 }
 
@@ -100,22 +101,28 @@ type stall struct{ from, to time.Time }
 const pulseTick = 20 * time.Millisecond
 
 func startPulse() *pulse {
-	p := &pulse{}
+	p := &pulse{last: time.Now()}
 	go func() {
-		last := time.Now()
 		for {
 			time.Sleep(pulseTick)
-			now := time.Now()
-			if now.Sub(last) > 3*pulseTick {
-				p.mu.Lock()
-				p.stalls = append(p.stalls, stall{last, now})
-				p.stalls = p.stalls[max(0, len(p.stalls)-1000):]
-				p.mu.Unlock()
-			}
-			last = now
+			p.mu.Lock()
+			p.feel(time.Now())
+			p.mu.Unlock()
 		}
 	}()
 	return p
+}
+
+// feel notes that this process runs; p.mu is held. Calls that end do that, too:
+// when the process goes on after a stall, they may run before the pulse does.
+func (p *pulse) feel(now time.Time) {
+	if now.Sub(p.last) > 3*pulseTick {
+		p.stalls = append(p.stalls, stall{p.last, now})
+		p.stalls = p.stalls[max(0, len(p.stalls)-1000):]
+	}
+	if now.After(p.last) {
+		p.last = now
+	}
 }
 
 // late is how long after its deadline something ended, without stalls.
@@ -126,6 +133,7 @@ func (p *pulse) late(deadline, end time.Time) time.Duration {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.feel(end)
 	for _, s := range p.stalls {
 		from, to := s.from, s.to
 		if from.Before(deadline) {

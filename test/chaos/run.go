@@ -65,6 +65,8 @@ type run struct {
 	fleet   *fleet
 	disk    *disk // of the tables; nil where noDisk says why
 	noDisk  error
+	names   *nameServer // nil where noNames says why
+	noNames error
 
 	results []result
 	crowded int // of the results, those beside others that took half of the machine
@@ -108,6 +110,9 @@ func (r *run) start(ctx context.Context) error {
 	}
 	if err := r.prepareDatabase(ctx); err != nil {
 		return err
+	}
+	if r.noNames = r.noDisk; r.noNames == nil {
+		r.names, r.noNames = newNameServer(ctx, r.dir)
 	}
 	for _, name := range slices.Concat([]string{floodName, originalName}, nodeNames, senderNames) {
 		if r.via[name], err = r.links.add(name, r.addrs); err != nil {
@@ -208,7 +213,8 @@ func (r *run) begin(name string, change func(*procConfig)) error {
 	r.starts[name]++
 	c := procConfig{
 		Name: fmt.Sprintf("%s%d", name, r.starts[name]), Listen: r.listen[name], Users: r.opts.users, Rate: r.opts.rate,
-		Redis: r.via[name][redisService], MySQL: r.via[name][mysqlService], Rabbit: r.via[name][rabbitService], Seed: r.rng.Uint64(),
+		Redis: r.named(redisService, r.via[name][redisService]), MySQL: r.named(mysqlService, r.via[name][mysqlService]),
+		Rabbit: r.named(rabbitService, r.via[name][rabbitService]), Seed: r.rng.Uint64(),
 	}
 	switch name {
 	case floodName:
@@ -221,7 +227,7 @@ func (r *run) begin(name string, change func(*procConfig)) error {
 		c.Role = roleSender
 	}
 	if r.opts.clocks {
-		c.clock = time.Duration(r.rng.Int64N(int64(2*clockRange))) - clockRange
+		c.clock = randomShift(r.rng)
 	}
 	if change != nil {
 		change(&c)
@@ -253,6 +259,9 @@ func (r *run) stop() {
 		r.front.close()
 	}
 	r.links.close()
+	if r.names != nil {
+		r.names.close()
+	}
 	if r.root != nil {
 		_ = r.root.Close()
 	}

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
+	"slices"
 	"strings"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // result is what a fault came to.
@@ -24,6 +22,10 @@ type result struct {
 const (
 	// longRun is the duration from which on faults last as long as they may.
 	longRun = 5 * time.Minute
+	// stateTime is how long a service is in a state, and linkTime how long links
+	// are broken, at most.
+	stateTime = 5 * time.Second
+	linkTime  = 12 * time.Second
 	// recoverTime bounds how long it may take until everything is as before.
 	recoverTime = 30 * time.Second
 	// settleTime is kept for the end of a run.
@@ -42,7 +44,7 @@ func round(rng *rand.Rand, long bool) []fault {
 	span := func(most time.Duration) time.Duration {
 		least := 500 * time.Millisecond
 		if !long {
-			most = min(most, 2*time.Second)
+			most = min(most, 1500*time.Millisecond)
 		}
 		return least + time.Duration(rng.Int64N(int64(most-least)))
 	}
@@ -63,14 +65,19 @@ func round(rng *rand.Rand, long bool) []fault {
 		pauseService(redisService, span(most)),
 		pauseService(mysqlService, span(most)),
 		pauseService(rabbitService, span(most)),
-		pauseNode(pick(nodeNames), span(most)),
-		network("cut", pick(serviceNames), pick(procs), span(most)),
-		network("reset", pick(serviceNames), pick(procs), span(most)),
-		deviceNetwork("slow", pick(nodeNames), span(most)),
-		deviceNetwork("half-open", pick(nodeNames), span(most)),
-		network("slow", pick(serviceNames), pick(procs), span(most)),
-		network("half-open", pick(serviceNames), pick(procs), span(most)),
-		network("deaf", pick(serviceNames), pick(procs), span(most)),
+		pauseProc(pick(nodeNames), span(most)),
+		pauseProc(pick(senderNames), span(most)),
+		network("cut", pick(serviceNames), pick(procs), span(linkTime)),
+		network("reset", pick(serviceNames), pick(procs), span(linkTime)),
+		network("torn", pick(serviceNames), pick(procs), span(linkTime)),
+		unreachable(pick(serviceNames), pick(procs), span(linkTime)),
+		noNames(pick([]string{"unknown", "failures", "not answered"}), span(linkTime)),
+		deviceNetwork("slow", pick(nodeNames), span(linkTime)),
+		deviceNetwork("half-open", pick(nodeNames), span(linkTime)),
+		deviceNetwork("torn", pick(nodeNames), span(linkTime)),
+		network("slow", pick(serviceNames), pick(procs), span(linkTime)),
+		network("half-open", pick(serviceNames), pick(procs), span(linkTime)),
+		network("deaf", pick(serviceNames), pick(procs), span(linkTime)),
 		killProc(pick(nodeNames), span(5*time.Second)),
 		restartNode(pick(nodeNames)),
 		killProc(pick(senderNames), 0),
@@ -79,7 +86,6 @@ func round(rng *rand.Rand, long bool) []fault {
 		order(orderDieAfter, pick(senderNames)),
 		order(orderClose, pick(senderNames)),
 		flush(),
-		readOnly(span(most)),
 		fullDisk(span(2 * time.Second)),
 		upgrade(pick(nodeNames), pick(senderNames), span(2*time.Second)),
 		// Numbers that were drawn before Redis lost its counters reach the table
@@ -87,8 +93,11 @@ func round(rng *rand.Rand, long bool) []fault {
 		during("late", mysqlService, pick(senderNames), 1500*time.Millisecond, flush()),
 		during(pick([]string{"cut", "half-open"}), pick(serviceNames), pick(nodeNames), span(time.Second),
 			killServices([]string{pick(serviceNames)}, span(most))),
+		clockJump(pick(nodeNames), rng),
+		clockJump(pick(senderNames), rng),
 		flood(floodPause),
 	}
+	faults = slices.Concat(faults, redisStates(span), mysqlStates(span), rabbitStates(span))
 	rng.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
 	return faults
 }
@@ -180,13 +189,4 @@ func (r *run) awaitFullRate(ctx context.Context, since time.Time) (time.Duration
 		}
 	}
 	return time.Since(since), false
-}
-
-func flushAll(ctx context.Context, addr string) error {
-	if _, _, err := net.SplitHostPort(addr); err != nil {
-		return err
-	}
-	client := redis.NewClient(&redis.Options{Addr: addr})
-	defer func() { _ = client.Close() }()
-	return client.FlushAll(ctx).Err()
 }

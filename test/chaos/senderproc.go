@@ -25,6 +25,7 @@ const (
 	orderClose     = "close"      // close the client under whatever runs
 	orderDieBefore = "die-before" // die in a transaction right before its commit
 	orderDieAfter  = "die-after"  // die right after a commit
+	orderClock     = "clock"      // set the clock so many seconds off; nodes know it, too
 )
 
 // sendDeadline is what the callers give a send; commands get a timeout of
@@ -85,6 +86,7 @@ func (s *sender) serve(orders <-chan string) error {
 				s.die(order, s.user(rng))
 			case order == orderClose:
 				return s.close()
+			case takeClockOrder(order):
 			case order == orderStop:
 				s.running.Wait()
 				s.out.put(record{Kind: kindIdle, From: s.cfg.Name})
@@ -246,7 +248,8 @@ func (s *sender) command(op, user string, extra uint64) {
 		// The row says when it expires: within the timeout after the send.
 		deadline = time.Now().Add(timeout)
 		res, err = s.client.AwaitCommand(ctx, id)
-		if began.Add(waitDeadline).Before(deadline) {
+		// Who could not read the row does not know that, and waits for its ctx.
+		if res == nil || began.Add(waitDeadline).Before(deadline) {
 			deadline = began.Add(waitDeadline)
 		}
 	}
