@@ -44,7 +44,10 @@ func catchUps(ctx context.Context, b *bench, n int) (ours, bare side, end func()
 				return figures{}, err
 			}
 		}
-		time.Sleep(300 * time.Millisecond) // the notifications of a user who is away are over
+		// The notifications of a user who is away, each of which the node looks up.
+		if err := untilQuiet(ctx); err != nil {
+			return figures{}, err
+		}
 		how, err := server.connects(next, 1)
 		if err != nil {
 			return figures{}, err

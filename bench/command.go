@@ -78,22 +78,22 @@ func (p *pending) answer(id string) {
 	}
 }
 
-// amqpSide is request and reply over exclusive queues, with nothing stored and
-// nothing confirmed; who answers is in a process of its own.
-func amqpSide(ctx context.Context, b *bench, callersN int) (s side, end func(), err error) {
+// amqpRequests are requests and replies over exclusive queues, with nothing
+// stored and nothing confirmed; who answers is in a process of its own.
+func amqpRequests(ctx context.Context, b *bench) (ask func(context.Context) error, end func(), err error) {
 	responder, err := child.Start(ctx, "role", "responder")
 	if err != nil {
-		return side{}, nil, err
+		return nil, nil, err
 	}
 	var requests string
 	if err := responder.Do("amqp", b.rabbit, &requests); err != nil {
 		responder.Stop()
-		return side{}, nil, err
+		return nil, nil, err
 	}
 	conn, err := amqp.Dial(b.rabbit)
 	if err != nil {
 		responder.Stop()
-		return side{}, nil, err
+		return nil, nil, err
 	}
 	end = func() {
 		_ = conn.Close()
@@ -102,17 +102,17 @@ func amqpSide(ctx context.Context, b *bench, callersN int) (s side, end func(), 
 	ch, err := conn.Channel()
 	if err != nil {
 		end()
-		return side{}, nil, err
+		return nil, nil, err
 	}
 	q, err := ch.QueueDeclare("", false, true, true, false, nil)
 	if err != nil {
 		end()
-		return side{}, nil, err
+		return nil, nil, err
 	}
 	answers, err := ch.Consume(q.Name, "", true, true, false, false, nil)
 	if err != nil {
 		end()
-		return side{}, nil, err
+		return nil, nil, err
 	}
 	var p pending
 	go func() {
@@ -121,17 +121,15 @@ func amqpSide(ctx context.Context, b *bench, callersN int) (s side, end func(), 
 		}
 	}()
 	body := payload(payloadSize)
-	return side{"bare AMQP request/reply", func(ctx context.Context, d time.Duration) (figures, error) {
-		return callers(ctx, callersN, d, func(ctx context.Context, _, _ int) error {
-			id, answered := p.add()
-			if err := ch.PublishWithContext(ctx, "", requests, false, false, amqp.Publishing{
-				ContentType: "application/json", ReplyTo: q.Name, CorrelationId: id, Body: body,
-			}); err != nil {
-				return err
-			}
-			return wait(ctx, answered)
-		})
-	}}, end, nil
+	return func(ctx context.Context) error {
+		id, answered := p.add()
+		if err := ch.PublishWithContext(ctx, "", requests, false, false, amqp.Publishing{
+			ContentType: "application/json", ReplyTo: q.Name, CorrelationId: id, Body: body,
+		}); err != nil {
+			return err
+		}
+		return wait(ctx, answered)
+	}, end, nil
 }
 
 func wait(ctx context.Context, answered <-chan struct{}) error {
@@ -214,36 +212,51 @@ func responderRole([]string) error {
 	})
 }
 
-// commandLines compares commands with bare requests, by one figure.
+// commandLines compares commands with bare requests, by one figure, and with
+// the least work that a stored and answered command consists of.
 func commandLines(ctx context.Context, b *bench, callersN int, p plan, k kind, g goal) ([]line, error) {
 	ours, end, err := commandSide(ctx, b, callersN)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	bare, endBare, err := amqpSide(ctx, b, callersN)
+	ask, endBare, err := amqpRequests(ctx, b)
 	if err != nil {
 		return nil, err
 	}
 	defer endBare()
-	sides := []side{ours, bare}
+	stored, err := newReliableBench(ctx, b, newLoad(commandUsers, payloadSize))
+	if err != nil {
+		return nil, err
+	}
+	defer stored.close()
+	floor := stored.storedFloor(`{"ok":true}`)
+	if callersN == 1 {
+		floor = stored.answeredFloor(ask)
+	}
+	sides := []side{ours, {"bare AMQP request/reply", func(ctx context.Context, d time.Duration) (figures, error) {
+		return callers(ctx, callersN, d, func(ctx context.Context, _, _ int) error { return ask(ctx) })
+	}}, floor}
 	if b.nats != "" {
-		peer, endPeer, err := natsSide(ctx, b, callersN)
+		natsBare, endNATS, err := natsSide(ctx, b, callersN)
 		if err != nil {
 			return nil, err
 		}
-		defer endPeer()
-		sides = append(sides, peer)
+		defer endNATS()
+		sides = append(sides, natsBare)
 	}
 	f, err := interleave(ctx, p, sides...)
 	if err != nil {
 		return nil, err
 	}
 	lines := []line{compare(k, f[0], sides[1].name, f[1], g)}
-	if len(sides) == 2 {
-		return append(lines, notRun("NATS request/reply", "no server listens")), nil
+	for i := 2; i < len(sides); i++ {
+		lines = append(lines, compare(k, f[0], sides[i].name, f[i], noGoal))
 	}
-	return append(lines, compare(k, f[0], sides[2].name, f[2], noGoal)), nil
+	if b.nats == "" {
+		lines = append(lines, notRun("NATS request/reply", "no server listens"))
+	}
+	return lines, nil
 }
 
 func command1(ctx context.Context, b *bench) ([]line, error) {

@@ -13,6 +13,7 @@ func curves() []row {
 		{"curve-payload", "time for each message, 256 callers, by the size of the payload", curvePayload},
 		{"curve-waiting", "time for each waiting message of a user who returns", curveWaiting},
 		{"curve-connections", "time for each delivery to a group, by its connections", curveConnections},
+		{"curve-memory", "resident memory of the server for each idle connection, by their number", curveMemory},
 	}
 }
 
@@ -102,17 +103,41 @@ func curveConnections(ctx context.Context, b *bench) (all []line, err error) {
 			all = append(all, l)
 			continue
 		}
-		ours, theirs, err := groupServers(ctx, b, n, payloadSize)
+		sides, stop, err := b.groupSides(ctx, n, payloadSize, ours, peer)
 		if err != nil {
 			return all, err
 		}
-		f, err := interleave(ctx, b.plan(3, time.Second), ours.groupSide("SendToGroup"), theirs.groupSide("centrifuge"))
-		ours.stop()
-		theirs.stop()
+		f, err := interleave(ctx, b.plan(3, time.Second), sides...)
+		stop()
 		if err != nil {
 			return all, err
 		}
 		all = append(all, point("connections", fmt.Sprint(n), f[0], "centrifuge", f[1]))
+	}
+	return all, nil
+}
+
+func curveMemory(ctx context.Context, b *bench) (all []line, err error) {
+	in, err := b.newInstall(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range []int{1_000, 5_000, 15_000} {
+		if l, few := fewFiles(n); few {
+			all = append(all, l)
+			continue
+		}
+		node, err := b.memorySide(in, ours, n).run(ctx, 0)
+		if err != nil {
+			return all, err
+		}
+		centrifuge, err := b.memorySide(in, peer, n).run(ctx, 0)
+		if err != nil {
+			return all, err
+		}
+		l := compare(kilobytes, []figures{node}, string(peer), []figures{centrifuge}, noGoal)
+		l.Row = fmt.Sprintf("memory %d", n)
+		all = append(all, l)
 	}
 	return all, nil
 }

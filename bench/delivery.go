@@ -28,13 +28,22 @@ func delivery1000(ctx context.Context, b *bench) ([]line, error) {
 		return nil, err
 	}
 	defer endTheirs()
-	f, err := interleave(ctx, b.plan(7, 1500*time.Millisecond), ours, theirs)
+	bare, err := newReliableBench(ctx, b, newLoad(users, payloadSize))
+	if err != nil {
+		return nil, err
+	}
+	defer bare.close()
+	floor := bare.storedFloor(nil)
+	f, err := interleave(ctx, b.plan(7, 1500*time.Millisecond), ours, theirs, floor)
 	if err != nil {
 		return nil, err
 	}
 	last := compare(p99, f[0], theirs.name, f[1], atMost(1))
 	last.Note = "p99: ours until another connection reads the row as FINISHED, sampled, with 256 callers sending as fast as they can; centrifuge's until its client has the message"
-	return []line{compare(perSecond, f[0], theirs.name, f[1], atLeast(1)), last}, nil
+	return []line{
+		compare(perSecond, f[0], theirs.name, f[1], atLeast(1)),
+		compare(perSecond, f[0], floor.name, f[2], noGoal), last,
+	}, nil
 }
 
 func deliverySide(ctx context.Context, in *install) (s side, end func(), err error) {

@@ -12,12 +12,13 @@ import (
 	"modernc.org/sqlite"
 
 	"github.com/message-gateway/gateway"
+	"github.com/message-gateway/gateway/internal/store/sqlstore"
 )
 
 // openSQLite opens a file with the durability of the embedded backend, and one
 // connection: SQLite has one writer.
 func openSQLite(path string) (*sql.DB, error) {
-	connector, err := sqlite.NewConnector("file://" + path + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
+	connector, err := sqlite.NewConnector("file://" + path + "?_pragma=busy_timeout(5000)&" + sqlstore.SQLitePragmas)
 	if err != nil {
 		return nil, err
 	}

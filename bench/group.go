@@ -40,26 +40,31 @@ func (s *serverProcess) groupSide(name string) side {
 	}}
 }
 
-// groupServers starts both servers with n connections each.
-func groupServers(ctx context.Context, b *bench, n, size int) (ours, theirs *serverProcess, err error) {
+// groupSides starts servers with n connections each.
+func (b *bench) groupSides(ctx context.Context, n, size int, kinds ...serverKind) (sides []side, stop func(), err error) {
 	in, err := b.newInstall(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	if ours, err = b.startServer(ctx, in, false, plainProtocol, size, devices.Options{}); err == nil {
-		err = ours.connect(n)
+	var servers []*serverProcess
+	stop = func() {
+		for _, s := range servers {
+			s.stop()
+		}
 	}
-	if err == nil {
-		theirs, err = b.startServer(ctx, in, true, "", size, devices.Options{})
+	for _, kind := range kinds {
+		s, err := b.startServer(ctx, in, kind, plainProtocol, size, devices.Options{})
+		if err == nil {
+			servers = append(servers, s)
+			err = s.connect(n)
+		}
+		if err != nil {
+			stop()
+			return nil, nil, err
+		}
+		sides = append(sides, s.groupSide(string(kind)))
 	}
-	if err == nil {
-		err = theirs.connect(n)
-	}
-	if err != nil {
-		ours.stop()
-		theirs.stop()
-	}
-	return ours, theirs, err
+	return sides, stop, nil
 }
 
 func group10000(ctx context.Context, b *bench) ([]line, error) {
@@ -70,13 +75,12 @@ func group10000(ctx context.Context, b *bench) ([]line, error) {
 	if l, few := fewFiles(n); few {
 		return []line{l}, nil
 	}
-	ours, theirs, err := groupServers(ctx, b, n, payloadSize)
+	sides, stop, err := b.groupSides(ctx, n, payloadSize, ours, peer, writes)
 	if err != nil {
 		return nil, err
 	}
-	defer ours.stop()
-	defer theirs.stop()
-	f, err := interleave(ctx, b.plan(9, time.Second), ours.groupSide("SendToGroup"), theirs.groupSide("centrifuge"))
+	defer stop()
+	f, err := interleave(ctx, b.plan(9, time.Second), sides...)
 	if err != nil {
 		return nil, err
 	}
@@ -84,6 +88,7 @@ func group10000(ctx context.Context, b *bench) ([]line, error) {
 	cpu.Note = fmt.Sprintf("%d connections; deliveries/s share the two cores with the clients of both sides, CPU/op is the server's alone", n)
 	return []line{
 		compare(perSecond, f[0], "centrifuge", f[1], atLeast(1.5)),
+		compare(perSecond, f[0], "bare writes to the sockets, a loop for each core", f[2], noGoal),
 		compare(p99, f[0], "centrifuge", f[1], noGoal), cpu,
 	}, nil
 }

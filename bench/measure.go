@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"slices"
 	"sync"
@@ -61,7 +62,7 @@ func interleave(ctx context.Context, p plan, sides ...side) ([][]figures, error)
 	}
 	for _, s := range sides {
 		if _, err := s.run(ctx, p.warm); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
 	for round := range p.rounds {
@@ -72,7 +73,7 @@ func interleave(ctx context.Context, p plan, sides ...side) ([][]figures, error)
 			runtime.GC()
 			f, err := sides[i].run(ctx, p.slice)
 			if err != nil {
-				return nil, err
+				return nil, fmt.Errorf("%s: %w", sides[i].name, err)
 			}
 			taken[i] = append(taken[i], f)
 		}
@@ -110,6 +111,26 @@ func cpuTime() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // fails for bad arguments only
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// untilQuiet waits until the process has nothing to do any more.
+func untilQuiet(ctx context.Context) error {
+	const look, most, limit = 100 * time.Millisecond, 5 * time.Millisecond, 60 * time.Second
+	for began, quiet := time.Now(), 0; quiet < 3; {
+		if time.Since(began) > limit {
+			return fmt.Errorf("the process is still busy after %v", limit)
+		}
+		before := cpuTime()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(look):
+		}
+		if quiet++; cpuTime()-before > most {
+			quiet = 0
+		}
+	}
+	return nil
 }
 
 // maxLatencies bounds the latencies kept of one slice.

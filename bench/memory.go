@@ -13,9 +13,9 @@ const warmConnections = 100
 
 // memorySide starts a server in a fresh process and takes the growth of its
 // resident memory from some connections to all, in KB per connection.
-func (b *bench) memorySide(in *install, name string, peer bool, n int) side {
-	return side{name, func(ctx context.Context, _ time.Duration) (f figures, err error) {
-		s, err := b.startServer(ctx, in, peer, reliableProtocol, payloadSize, devices.Options{Ack: true})
+func (b *bench) memorySide(in *install, kind serverKind, n int) side {
+	return side{string(kind), func(ctx context.Context, _ time.Duration) (f figures, err error) {
+		s, err := b.startServer(ctx, in, kind, reliableProtocol, payloadSize, devices.Options{Ack: true})
 		if err != nil {
 			return f, err
 		}
@@ -62,10 +62,10 @@ func memory15000(ctx context.Context, b *bench) ([]line, error) {
 	if err != nil {
 		return nil, err
 	}
-	ours, theirs := b.memorySide(in, "node", false, n), b.memorySide(in, "centrifuge", true, n)
+	node, centrifuge := b.memorySide(in, ours, n), b.memorySide(in, peer, n)
 	taken := make([][]figures, 2)
 	for range rounds { // fresh processes need no warm round
-		for i, s := range []side{ours, theirs} {
+		for i, s := range []side{node, centrifuge} {
 			f, err := s.run(ctx, 0)
 			if err != nil {
 				return nil, err
@@ -73,7 +73,7 @@ func memory15000(ctx context.Context, b *bench) ([]line, error) {
 			taken[i] = append(taken[i], f)
 		}
 	}
-	l := compare(kilobytes, taken[0], theirs.name, taken[1], atMost(0.4))
+	l := compare(kilobytes, taken[0], centrifuge.name, taken[1], atMost(0.4))
 	l.Note = fmt.Sprintf("%d connections with a token, a user each, one group; allocs and CPU are those of one handshake", n)
 	return []line{alone(kilobytes, taken[0], below(10, "KB")), l}, nil
 }

@@ -82,9 +82,18 @@ func devicesRole([]string) error {
 	})
 }
 
+// serverKind is which server runs in a process of its own.
+type serverKind string
+
+const (
+	ours   serverKind = "node"
+	peer   serverKind = "centrifuge"
+	writes serverKind = "bare writes"
+)
+
 // serverArgs start a server in a process of its own.
 type serverArgs struct {
-	Peer     bool           `json:"peer"`
+	Kind     serverKind     `json:"kind"`
 	Redis    string         `json:"redis"`
 	Prefix   string         `json:"prefix"`
 	Config   gateway.Config `json:"config"`
@@ -93,6 +102,8 @@ type serverArgs struct {
 	Profile  string         `json:"profile"`
 	// Retention is the node's, its default if zero.
 	Retention time.Duration `json:"retention"`
+	// Warn has it print what its node warns of.
+	Warn bool `json:"warn"`
 }
 
 // serverProcess is a server in a process of its own, with the fleet of its
@@ -103,9 +114,9 @@ type serverProcess struct {
 	open  int
 }
 
-func (b *bench) startServer(ctx context.Context, in *install, peer bool, protocol string, size int, opts devices.Options) (*serverProcess, error) {
-	args := serverArgs{Peer: peer, Redis: b.redis, Prefix: in.Prefix + "centrifuge", Config: in.Config, Protocol: protocol, Size: size}
-	if b.opts.profile != "" && !peer {
+func (b *bench) startServer(ctx context.Context, in *install, kind serverKind, protocol string, size int, opts devices.Options) (*serverProcess, error) {
+	args := serverArgs{Kind: kind, Redis: b.redis, Prefix: in.Prefix + "centrifuge", Config: in.Config, Protocol: protocol, Size: size}
+	if b.opts.profile != "" && kind == ours {
 		args.Profile = b.opts.profile + ".server"
 	}
 	return b.startServerWith(ctx, args, opts)
@@ -178,12 +189,19 @@ func serverRole([]string) error {
 					return nil, err
 				}
 			}
-			if a.Peer {
+			switch a.Kind {
+			case ours:
+				var opts []gateway.Option
+				if a.Warn {
+					opts = append(opts, warnings("node"))
+				}
+				s, err = startGateway(ctx, a.Config, a.Protocol, node.Options{Retention: a.Retention}, opts...)
+			case peer:
 				s, err = startCentrifuge(a.Redis, a.Prefix, func(string) map[string]centrifuge.SubscribeOptions {
 					return map[string]centrifuge.SubscribeOptions{everyone: {}}
 				})
-			} else {
-				s, err = startGateway(ctx, a.Config, a.Protocol, node.Options{Retention: a.Retention})
+			default:
+				s, err = startWrites()
 			}
 			if err != nil {
 				return nil, err

@@ -29,7 +29,7 @@ type returned struct {
 // them all connect to another node at once.
 func nodeDeath(ctx context.Context, b *bench, in *install, sender *gateway.Client, users int) (r returned, err error) {
 	start := func() (*serverProcess, error) {
-		return b.startServer(ctx, in, false, reliableProtocol, payloadSize, devices.Options{Ack: true})
+		return b.startServer(ctx, in, ours, reliableProtocol, payloadSize, devices.Options{Ack: true})
 	}
 	if err := in.empty(ctx); err != nil {
 		return r, err

@@ -21,7 +21,7 @@ import (
 	"github.com/message-gateway/gateway/node" //nolint:depguard // a program above both, in a module of its own
 )
 
-// server holds devices: our node, or centrifuge.
+// server holds devices: our node, centrifuge, or a loop that writes.
 type server interface {
 	// connects are how n devices connect, of users userID(first)… .
 	connects(first, n int) ([]devices.Connect, error)
@@ -57,8 +57,10 @@ type gatewayServer struct {
 	protocol string
 }
 
-func startGateway(ctx context.Context, cfg gateway.Config, protocol string, opts node.Options) (*gatewayServer, error) {
-	client, err := gateway.New(ctx, cfg)
+func startGateway(
+	ctx context.Context, cfg gateway.Config, protocol string, opts node.Options, clientOpts ...gateway.Option,
+) (*gatewayServer, error) {
+	client, err := gateway.New(ctx, cfg, clientOpts...)
 	if err != nil {
 		return nil, err
 	}
