@@ -35,6 +35,7 @@ import (
 	"github.com/message-gateway/gateway"
 	"github.com/message-gateway/gateway/internal/core"
 	"github.com/message-gateway/gateway/internal/protocol"
+	"github.com/message-gateway/gateway/internal/telemetry"
 )
 
 // Handler is an http.Handler that serves the REST data plane. All methods may
@@ -66,7 +67,15 @@ func New(client *gateway.Client, opts Options) (*Handler, error) {
 	if len(c.AccessKeys) == 0 {
 		return nil, fmt.Errorf("rest: %w", gateway.ErrNoAccessKey)
 	}
-	return &Handler{core: c, opts: opts.withDefaults(c), open: func(name string) hub { return client.Hub(name) }}, nil
+	h := &Handler{core: c, opts: opts.withDefaults(c), open: func(name string) hub { return client.Hub(name) }}
+	if opts.MaxCalls > 0 {
+		running := func() int { return int(h.running.Load()) }
+		queues := []telemetry.Queue{{Name: telemetry.QueueREST, Length: running, Limit: telemetry.Bound(opts.MaxCalls)}}
+		if err := c.Watch(queues); err != nil {
+			return nil, fmt.Errorf("rest: metrics: %w", err)
+		}
+	}
+	return h, nil
 }
 
 // Serves reports whether the path of a request belongs to the data plane: any
@@ -116,16 +125,26 @@ func (c *call) serve() (answer, error) {
 		return answer{}, err
 	}
 	if limit := int64(c.handler.opts.MaxCalls); limit > 0 {
-		defer c.handler.running.Add(-1)
-		if c.handler.running.Add(1) > limit {
+		if !c.handler.enter(limit) {
+			c.handler.core.Metrics.Overflow(telemetry.QueueREST)
 			return answer{}, errBusy
 		}
+		defer c.handler.running.Add(-1)
 	}
 	if c.query, err = parseQuery(c.r.URL.RawQuery); err != nil {
 		return answer{}, err
 	}
 	c.hub = c.handler.open(c.hubName)
 	return c.route.run(c)
+}
+
+// enter counts a call, unless too many run.
+func (h *Handler) enter(limit int64) bool {
+	if h.running.Add(1) <= limit {
+		return true
+	}
+	h.running.Add(-1)
+	return false
 }
 
 // limits bound names and metadata.

@@ -253,7 +253,7 @@ func TestJudgements(t *testing.T) {
 		{mysql(variables, schema, 5*time.Minute), areaMySQL, "clock", levelFailure},
 		{mysql(variables, foreign, 0), areaMySQL, "schema", levelOK},
 		{mysql(variables, store.Schema{Exists: true, MissingColumns: []string{"nonce"}}, 0), areaMySQL, "schema", levelFailure},
-		{mysql(variables, store.Schema{Exists: true, MissingIndexes: []string{"target_user_id,seq"}}, 0), areaMySQL, "schema", levelWarning},
+		{mysql(variables, store.Schema{Exists: true, MissingIndexes: []string{"target_user_id,status,seq"}}, 0), areaMySQL, "schema", levelWarning},
 		{mysql(variables, store.Schema{Exists: true, Versions: []int64{1}, Pending: []int64{2}}, 0), areaMySQL, "schema", levelWarning},
 		{mysql(variables, store.Schema{Exists: true, Versions: []int64{1}, IgnoringCase: []string{"id"}}, 0), areaMySQL, "ids", levelWarning},
 		{mq(queue, down, host), areaRabbit, "reachable", levelWarning},

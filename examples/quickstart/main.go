@@ -207,7 +207,7 @@ func noWait(ctx context.Context, client *gateway.Client, userID, url string) err
 }
 
 func timeout(ctx context.Context, client *gateway.Client, userID, _ string) error {
-	res, err := client.SendCommand(ctx, userID, "CLIENT_SERVER:CREATE_CANVAS", nil, gateway.WithTimeout(300*time.Millisecond))
+	res, err := client.SendCommand(ctx, userID, "CLIENT_SERVER:CREATE_CANVAS", nil, gateway.WithTimeout(time.Second))
 	if !errors.Is(err, gateway.ErrCommandTimeout) {
 		return fmt.Errorf("a command that nobody answers ended with %w", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,7 +49,7 @@ func TestReadmeProgram(t *testing.T) {
 	testenv.Count(t, testenv.Embedded)
 	source, err := os.ReadFile("main.go")
 	require.NoError(t, err)
-	port := freePort(t)
+	port := testenv.FreePort(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "main.go")
 	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(string(source), "127.0.0.1:8080", "127.0.0.1:"+port)), 0o600))
@@ -124,14 +123,4 @@ func dial(ctx context.Context, t *testing.T, url string) *websocket.Conn {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, l.Close()) }()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	require.NoError(t, err)
-	return port
 }
