@@ -74,3 +74,14 @@ run_suites() {
   done
   return $code
 }
+
+# run_again FOLDER CHOOSE SECONDS PACKAGE TEST… runs the files of these tests once
+# more, in the suite that the package stands for.
+run_again() {
+  local folder=$1 choose=$2 seconds=$3 test files=()
+  CONFORMANCE_SUITES=${4##*/}
+  shift 4
+  for test in "$@"; do files+=("${test%%: *}"); done
+  mapfile -t files < <(printf '%s\n' "${files[@]}" | sort -u)
+  run_suites "$folder" "$choose" "$seconds" "${files[@]}"
+}

@@ -2,8 +2,9 @@
 // of it (one line for each package, all output of what failed, why tests were
 // skipped), and how many tests ran against each backend, as package testenv
 // noted them. It fails if a test failed, if a required backend had no test, or
-// if a test was skipped because a service was missing. The last line is
-// "N passed, N failed, N skipped".
+// if a test was skipped because a service was missing. With -again, up to three
+// tests that failed by their own checks are run once more, and named as FLAKY if
+// they pass then. The last line is "N passed, N failed, N skipped".
 package main
 
 import (
@@ -27,6 +28,7 @@ func realMain(args []string, stdout, stderr io.Writer) int {
 	require := flags.String("require", "", "backends that must have had a test, with commas")
 	notes := flags.String("notes", os.Getenv("GATEWAY_TEST_REPORT"),
 		"file that package testenv writes to; default from GATEWAY_TEST_REPORT, else a temporary one")
+	again := flags.String("again", "", "command that runs failed tests once more: it gets a package and names of tests")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return 0
@@ -37,7 +39,7 @@ func realMain(args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, "usage: testreport [flags] -- go test -json …")
 		return 2
 	}
-	ok, err := report(flags.Args(), *notes, splitList(*require), stdout, stderr)
+	ok, err := report(flags.Args(), strings.Fields(*again), *notes, splitList(*require), stdout, stderr)
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "testreport:", err)
 		return 2
@@ -48,7 +50,7 @@ func realMain(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-func report(command []string, notes string, require []string, stdout, stderr io.Writer) (ok bool, err error) {
+func report(command, again []string, notes string, require []string, stdout, stderr io.Writer) (ok bool, err error) {
 	if notes == "" {
 		file, err := os.CreateTemp("", "gateway-test-notes-")
 		if err != nil {
@@ -76,6 +78,11 @@ func report(command []string, notes string, require []string, stdout, stderr io.
 	if readErr != nil {
 		return false, readErr
 	}
+	if len(again) > 0 {
+		if err := run.again(again, notes, stderr); err != nil {
+			return false, err
+		}
+	}
 	file, err := os.Open(notes) //nolint:gosec // the caller names the file
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return false, err
@@ -88,7 +95,7 @@ func report(command []string, notes string, require []string, stdout, stderr io.
 		}
 	}
 	problems := run.finish(marks, require)
-	if exitErr != nil && len(problems) == 0 { // whatever it was, it is not a pass
+	if exitErr != nil && len(problems) == 0 && len(run.flaky) == 0 { // whatever it was, it is not a pass
 		problems = append(problems, strings.Join(command[:min(2, len(command))], " ")+": "+exitErr.Error())
 	}
 	run.close(problems)

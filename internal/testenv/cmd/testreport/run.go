@@ -28,6 +28,8 @@ const (
 	passed  = "pass"
 	failed  = "fail"
 	skipped = "skip"
+
+	neverEnded = "(never ended)"
 )
 
 // services are those that `make test` provides, so that no test may miss them.
@@ -53,6 +55,7 @@ type run struct {
 	packages map[string]*pkg
 	bad      []string // packages that failed
 	ended    int      // packages with tests that ended
+	flaky    []*test  // failed, and passed when they ran again
 }
 
 func newRun(out io.Writer) *run {
@@ -151,7 +154,7 @@ func (r *run) printFailed(p *pkg) {
 	for _, t := range p.order {
 		if t.result == "" && t.ran {
 			t.result = failed
-			t.output = append(t.output, fmt.Sprintf("--- FAIL: %s (never ended)\n", t.id.name))
+			t.output = append(t.output, fmt.Sprintf("--- FAIL: %s %s\n", t.id.name, neverEnded))
 		}
 		if t.result == failed {
 			r.printf("\n%s", strings.Join(t.output, ""))
@@ -329,6 +332,9 @@ func (r *run) close(problems []string) {
 		}
 	}
 	r.printf("\n")
+	for _, t := range r.flaky {
+		r.printf("FLAKY: %s %s: failed, and passed when it ran again alone\n", t.id.pkg, t.id.name)
+	}
 	for _, p := range problems {
 		r.printf("FAIL: %s\n", p)
 	}
