@@ -17,7 +17,7 @@ type each struct {
 	values []any
 }
 
-// eachTime is a time for each row.
+// eachTime is a time for each row, up to timeGrain late.
 func eachTime(ids []string, times []time.Time) each {
 	first, last := times[0], times[0]
 	for _, t := range times[1:] {
@@ -31,6 +31,11 @@ func eachTime(ids []string, times []time.Time) each {
 	if last.Sub(first) <= timeGrain {
 		return each{ids, []any{formatTime(last)}}
 	}
+	return eachOwnTime(ids, times)
+}
+
+// eachOwnTime is a time for each row, as it is.
+func eachOwnTime(ids []string, times []time.Time) each {
 	values := make([]any, len(times))
 	for i, t := range times {
 		values[i] = formatTime(t)

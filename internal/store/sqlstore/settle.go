@@ -25,8 +25,11 @@ func (s *Store) Settle(ctx context.Context, settlements []store.Settlement) erro
 	}
 	for part := range slices.Chunk(acknowledged, batchRows) {
 		ids, delivered, acked := columnsOf(part)
-		at := eachTime(ids, acked)
-		query, args := s.fillEach(s.q.acknowledged, eachTime(ids, delivered), at, at)
+		from, at := eachTime(ids, delivered), eachTime(ids, acked)
+		if len(at.values) > 1 { // a delivery that is late by the grain could come after its acknowledgement
+			from = eachOwnTime(ids, delivered)
+		}
+		query, args := s.fillEach(s.q.acknowledged, from, at, at)
 		if err := s.change(ctx, "settle", query, append(args, formatTime(s.Now()), ids, ids)...); err != nil {
 			return err
 		}

@@ -80,6 +80,21 @@ func testStates(t *testing.T, open func(t *testing.T) store.Store) {
 		b.sameTime(t1, got.DeliveringAt)
 		b.sameTime(t1.Add(20*time.Second), got.FinishedAt)
 	})
+	run(t, open, "NoneIsAcknowledgedBeforeItsDelivery", func(b *bench) {
+		// Deliveries that share their time, and acknowledgements that do not.
+		t1 := b.Now().Add(-time.Minute).Truncate(time.Second)
+		at := func(d time.Duration) time.Time { return t1.Add(d * time.Millisecond) }
+		quick, slow := b.reliable(1), b.reliable(2)
+		b.insert(quick, slow)
+		require.NoError(b, b.Settle(b.Context(), []store.Settlement{
+			{ID: quick.ID, DeliveredAt: at(300), AcknowledgedAt: at(301)},
+			{ID: slow.ID, DeliveredAt: at(340), AcknowledgedAt: at(440)},
+		}))
+		for _, id := range []string{quick.ID, slow.ID} {
+			got := b.get(id)
+			require.False(b, got.FinishedAt.Before(got.DeliveringAt), "%v before %v", got.FinishedAt, got.DeliveringAt)
+		}
+	})
 	run(t, open, "SettleMany", func(b *bench) {
 		var msgs []*store.Message
 		var settlements []store.Settlement
