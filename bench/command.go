@@ -230,9 +230,14 @@ func commandLines(ctx context.Context, b *bench, callersN int, p plan, k kind, g
 		return nil, err
 	}
 	defer stored.close()
-	floor := stored.storedFloor(`{"ok":true}`)
-	if callersN == 1 {
-		floor = stored.answeredFloor(ask)
+	floor := stored.answeredFloor(ask)
+	if callersN > 1 {
+		many, err := startCommandFloor(ctx, stored)
+		if err != nil {
+			return nil, err
+		}
+		defer many.stop()
+		floor = many.side()
 	}
 	sides := []side{ours, {"bare AMQP request/reply", func(ctx context.Context, d time.Duration) (figures, error) {
 		return callers(ctx, callersN, d, func(ctx context.Context, _, _ int) error { return ask(ctx) })

@@ -33,7 +33,7 @@ func delivery1000(ctx context.Context, b *bench) ([]line, error) {
 		return nil, err
 	}
 	defer bare.close()
-	floor := bare.storedFloor(nil)
+	floor := bare.storedFloor()
 	f, err := interleave(ctx, b.plan(7, 1500*time.Millisecond), ours, theirs, floor)
 	if err != nil {
 		return nil, err
@@ -43,6 +43,7 @@ func delivery1000(ctx context.Context, b *bench) ([]line, error) {
 	return []line{
 		compare(perSecond, f[0], theirs.name, f[1], atLeast(1)),
 		compare(perSecond, f[0], floor.name, f[2], noGoal), last,
+		compare(p99, f[0], floor.name, f[2], noGoal),
 	}, nil
 }
 

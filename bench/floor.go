@@ -22,17 +22,17 @@ import (
 // machine gives, where a peer promises less than we do.
 
 // storedFloor inserts rows and then changes them to FINISHED, 256 in a statement,
-// counted in rows. With a response it does so for commands that are answered.
-func (r *reliableBench) storedFloor(response any) side {
-	insert := insertHead + strings.TrimSuffix(strings.Repeat(insertRow+",", maxBulkRows), ",")                                                         //nolint:gosec // constants
-	finish := `UPDATE push_messages SET delivering_at = ?, finished_at = ?, updated_at = ?, command_response = ?, status = 'FINISHED' WHERE id IN (` + //nolint:gosec // constants
+// counted in rows.
+func (r *reliableBench) storedFloor() side {
+	insert := insertHead + strings.TrimSuffix(strings.Repeat(insertRow+",", maxBulkRows), ",")                                   //nolint:gosec // constants
+	finish := `UPDATE push_messages SET delivering_at = ?, finished_at = ?, updated_at = ?, status = 'FINISHED' WHERE id IN (` + //nolint:gosec // constants
 		strings.TrimSuffix(strings.Repeat("?,", maxBulkRows), ",") + `)`
 	name := fmt.Sprintf("bare INSERTs, then UPDATEs, of %d rows, %d at a time", maxBulkRows, bulkParallel)
 	return side{name, func(ctx context.Context, d time.Duration) (figures, error) {
 		return r.slice(ctx, func() (figures, error) {
 			f, err := callers(ctx, bulkParallel, d, func(ctx context.Context, _, i int) error {
 				rows, now := make([]any, 0, 11*maxBulkRows), time.Now().UTC().Format(timeFormat)
-				ended := append(make([]any, 0, 4+maxBulkRows), now, now, now, response)
+				ended := append(make([]any, 0, 3+maxBulkRows), now, now, now)
 				for k := range maxBulkRows {
 					id := uuid.Must(uuid.NewV7()).String()
 					rows = rowArgs(rows, id, r.load.user(i*maxBulkRows+k), int64(i), r.load.body)
