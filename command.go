@@ -122,7 +122,9 @@ func (c *Client) storeCommand(ctx context.Context, msg *store.Message, o *sendOp
 	ctx, s := c.begin(ctx, commandSend, msg.UserID)
 	s.named(msg)
 	msg.Trace = c.core.Tracer.Of(ctx)
-	err = untilEnd(ctx, o.end, func(ctx context.Context) error { return c.checkOnline(ctx, msg.UserID, o) })
+	if o.failIfOffline { // otherwise there is nothing to bound
+		err = untilEnd(ctx, o.end, func(ctx context.Context) error { return c.checkOnline(ctx, msg.UserID, o) })
+	}
 	if err == nil {
 		res = &CommandResult{MessageID: msg.ID}
 		err = c.translate(untilEnd(ctx, o.end, func(ctx context.Context) (err error) {

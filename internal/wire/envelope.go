@@ -270,6 +270,9 @@ func (e DeviceError) Encode() json.RawMessage {
 // ParseDeviceError recognises exactly what Encode writes: an object with the
 // one member "error" that has the two string members and no other.
 func ParseDeviceError(response json.RawMessage) (DeviceError, bool) {
+	if !bytes.Contains(response, []byte(`"error"`)) && bytes.IndexByte(response, '\\') < 0 {
+		return DeviceError{}, false // most answers; a key with escapes could be the word as well
+	}
 	var outer map[string]json.RawMessage
 	if json.Unmarshal(response, &outer) != nil || len(outer) != 1 {
 		return DeviceError{}, false

@@ -208,6 +208,9 @@ func TestParseDeviceError(t *testing.T) {
 		require.True(t, ok)
 		require.Equal(t, e, got)
 	}
+	got, ok := ParseDeviceError(json.RawMessage(`{"\u0065rror":{"code":"a","message":"b"}}`))
+	require.True(t, ok, "a key may be written with escapes")
+	require.Equal(t, DeviceError{Code: "a", Message: "b"}, got)
 	for _, other := range []string{
 		``, `null`, `{}`, `[]`, `"error"`, `{"error":null}`, `{"error":"x"}`, `{"error":{}}`, `{"error":{"code":"x"}}`,
 		`{"error":{"code":"x","message":1}}`, `{"error":{"code":"x","message":null}}`, `{"error":{"code":null,"message":"x"}}`,

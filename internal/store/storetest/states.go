@@ -83,7 +83,7 @@ func testStates(t *testing.T, open func(t *testing.T) store.Store) {
 	run(t, open, "NoneIsAcknowledgedBeforeItsDelivery", func(b *bench) {
 		// Deliveries that share their time, and acknowledgements that do not.
 		t1 := b.Now().Add(-time.Minute).Truncate(time.Second)
-		at := func(d time.Duration) time.Time { return t1.Add(d * time.Millisecond) }
+		at := func(ms int) time.Time { return t1.Add(time.Duration(ms) * time.Millisecond) }
 		quick, slow := b.reliable(1), b.reliable(2)
 		b.insert(quick, slow)
 		require.NoError(b, b.Settle(b.Context(), []store.Settlement{
