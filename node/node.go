@@ -328,3 +328,9 @@ func (n *Node) stop() {
 	n.answers.stop()
 	n.states.stop()
 }
+
+func (n *Node) isClosing() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.closing
+}
