@@ -3,9 +3,7 @@ package sqlstore
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -364,114 +362,6 @@ func TestClosedStore(t *testing.T) {
 	require.NoError(t, s.Close())
 	_, err := s.Get(t.Context(), "x")
 	require.ErrorIs(t, err, store.ErrClosed)
-}
-
-// TestPacketLimit stores more than one statement may carry.
-func TestPacketLimit(t *testing.T) {
-	s := openMySQL(t, MySQLOptions{Config: testenv.MySQL(t)})
-	require.NoError(t, s.Migrate(t.Context()))
-	// As if the server took less: changing the real limit would disturb others.
-	s.maxPacket = 64 << 10
-	ctx := t.Context()
-	var msgs []*store.Message
-	var answers []store.Answer
-	for range 20 {
-		m := command(s)
-		m.Payload = json.RawMessage(`"` + string(bytes.Repeat([]byte("x"), 20<<10)) + `"`)
-		msgs = append(msgs, m)
-		answers = append(answers, store.Answer{ID: m.ID, Response: m.Payload, At: s.Now()})
-	}
-	n, err := s.fit(msgs)
-	require.NoError(t, err)
-	require.Equal(t, 1, n)
-	duplicates, err := s.Insert(ctx, msgs)
-	require.NoError(t, err)
-	require.Empty(t, duplicates)
-	_, err = s.Answer(ctx, answers)
-	require.NoError(t, err)
-	got, err := s.Get(ctx, msgs[19].ID)
-	require.NoError(t, err)
-	require.Equal(t, wire.Finished, got.Status)
-
-	big := command(s)
-	big.Payload = json.RawMessage(`"` + string(bytes.Repeat([]byte("x"), 64<<10)) + `"`)
-	small := command(s)
-	_, err = s.Insert(ctx, []*store.Message{small, big})
-	require.ErrorIs(t, err, store.ErrRejected)
-	require.ErrorContains(t, err, "max_allowed_packet")
-	_, err = s.Get(ctx, small.ID)
-	require.ErrorIs(t, err, store.ErrNotFound, "nothing of the batch is stored")
-}
-
-// TestServersPacketLimit goes past the limit that the server has.
-func TestServersPacketLimit(t *testing.T) {
-	s := openMySQL(t, MySQLOptions{Config: testenv.MySQL(t)})
-	require.NoError(t, s.Migrate(t.Context()))
-	m := command(s)
-	m.Payload = json.RawMessage(`"` + string(bytes.Repeat([]byte("x"), s.maxPacket-rowOverhead-200)) + `"`)
-	_, err := s.Insert(t.Context(), []*store.Message{m})
-	require.True(t, err == nil || errors.Is(err, store.ErrRejected), "%.300v", err)
-	_, err = s.Insert(t.Context(), []*store.Message{command(s)})
-	require.NoError(t, err)
-}
-
-func TestSQLiteIsDurable(t *testing.T) {
-	testenv.Count(t, testenv.Embedded)
-	path := filepath.Join(t.TempDir(), "a dir?#%", "store.db")
-	require.NoError(t, os.Mkdir(filepath.Dir(path), 0o700))
-	s := openSQLite(t, path)
-	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "wal_autocheckpoint": "4000"} {
-		var got string
-		require.NoError(t, s.w.GetContext(t.Context(), &got, "PRAGMA "+pragma))
-		require.Equal(t, want, got)
-	}
-	info, err := os.Stat(path)
-	require.NoError(t, err)
-	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
-	m := command(s)
-	_, err = s.Insert(t.Context(), []*store.Message{m})
-	require.NoError(t, err)
-	// A copy of the files as they are now is what a crash would leave.
-	crashed := filepath.Join(t.TempDir(), "store.db")
-	for _, suffix := range []string{"", "-wal"} {
-		data, err := os.ReadFile(path + suffix)
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(crashed+suffix, data, 0o600))
-	}
-	got, err := openSQLite(t, crashed).Get(t.Context(), m.ID)
-	require.NoError(t, err)
-	require.Equal(t, m.ExpiresAt, got.ExpiresAt)
-	require.NoError(t, s.Close())
-	_, err = openSQLite(t, path).Get(t.Context(), m.ID)
-	require.NoError(t, err)
-}
-
-func TestSQLiteBusy(t *testing.T) {
-	testenv.Count(t, testenv.Embedded)
-	path := filepath.Join(t.TempDir(), "store.db")
-	s := openSQLite(t, path)
-	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, db.Close()) }()
-	tx, err := db.BeginTx(t.Context(), nil)
-	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	m := command(s)
-	_, err = s.Insert(ctx, []*store.Message{m})
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.ErrorContains(t, err, "database is locked")
-	stored := make(chan error, 1)
-	go func() {
-		_, err := s.Insert(t.Context(), []*store.Message{m})
-		stored <- err
-	}()
-	require.NoError(t, tx.Commit())
-	require.NoError(t, <-stored)
-	for _, path := range []string{"", ":memory:", "file:x.db"} {
-		_, err := OpenSQLite(t.Context(), path)
-		require.ErrorContains(t, err, "not the path of a file")
-	}
 }
 
 func TestNowIsTheServersClock(t *testing.T) {
