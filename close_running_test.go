@@ -118,6 +118,7 @@ func TestCloseEndsEveryCall(t *testing.T) {
 				o := next(t, ended)
 				if o.err != nil && !errors.Is(o.err, gateway.ErrUserOffline) && !errors.Is(o.err, gateway.ErrUserNotConnected) {
 					assert.ErrorIs(t, o.err, gateway.ErrClosed, o.call)
+					assert.NotErrorIs(t, o.err, context.Canceled, o.call)
 				}
 			}
 		})

@@ -199,7 +199,8 @@ func (c *Client) newCommand(ctx context.Context, userID, commandType string, dat
 // *CommandError; ErrCommandTimeout, when the command timed out without an
 // answer, or, together with context.DeadlineExceeded, when ctx ended first;
 // ErrMessageNotFound, also after the row was purged; ErrNotCommand; ErrClosed.
-// The answer is looked for in the database, every second at the slowest.
+// The answer is looked for in the database, every second at the slowest; a
+// database that does not answer is asked again after five seconds.
 func (c *Client) AwaitCommand(ctx context.Context, messageID string) (*CommandResult, error) {
 	err := c.usable(ctx)
 	var res *CommandResult

@@ -259,7 +259,9 @@ func (c *Client) translate(err error) error {
 	default:
 		select {
 		case <-c.closed:
-			return fmt.Errorf("%w: %w", ErrClosed, err)
+			// The text keeps what was going on, but not Canceled: that would say
+			// that the caller's ctx ended.
+			return fmt.Errorf("%w: %s", ErrClosed, err.Error())
 		default:
 			return err
 		}
