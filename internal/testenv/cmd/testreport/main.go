@@ -2,9 +2,9 @@
 // of it (one line for each package, all output of what failed, why tests were
 // skipped), and how many tests ran against each backend, as package testenv
 // noted them. It fails if a test failed, if a required backend had no test, or
-// if a test was skipped because a service was missing. With -again, up to three
-// tests that failed by their own checks are run once more, and named as FLAKY if
-// they pass then. The last line is "N passed, N failed, N skipped".
+// if a test was skipped because a service was missing that is not -optional. With
+// -again, up to three tests that failed by their own checks are run once more, and
+// named as FLAKY if they pass then. The last line is "N passed, N failed, N skipped".
 package main
 
 import (
@@ -28,6 +28,7 @@ func realMain(args []string, stdout, stderr io.Writer) int {
 	require := flags.String("require", "", "backends that must have had a test, with commas")
 	notes := flags.String("notes", os.Getenv("GATEWAY_TEST_REPORT"),
 		"file that package testenv writes to; default from GATEWAY_TEST_REPORT, else a temporary one")
+	optional := flags.String("optional", "", "services that may be missing, with commas")
 	again := flags.String("again", "", "command that runs failed tests once more: it gets a package and names of tests")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -39,7 +40,7 @@ func realMain(args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, "usage: testreport [flags] -- go test -json …")
 		return 2
 	}
-	ok, err := report(flags.Args(), strings.Fields(*again), *notes, splitList(*require), stdout, stderr)
+	ok, err := report(flags.Args(), strings.Fields(*again), *notes, splitList(*require), splitList(*optional), stdout, stderr)
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "testreport:", err)
 		return 2
@@ -50,7 +51,7 @@ func realMain(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-func report(command, again []string, notes string, require []string, stdout, stderr io.Writer) (ok bool, err error) {
+func report(command, again []string, notes string, require, optional []string, stdout, stderr io.Writer) (ok bool, err error) {
 	if notes == "" {
 		file, err := os.CreateTemp("", "gateway-test-notes-")
 		if err != nil {
@@ -73,6 +74,7 @@ func report(command, again []string, notes string, require []string, stdout, std
 		return false, err
 	}
 	run := newRun(stdout)
+	run.optional = optional
 	readErr := run.read(events)
 	exitErr := cmd.Wait()
 	if readErr != nil {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"io"
 	"strings"
 	"testing"
 )
@@ -105,6 +107,21 @@ func TestFailsWhenAServiceWasMissing(t *testing.T) {
 		t.Error("reported as a pass")
 	}
 	wantLines(t, out, "FAIL: 1 tests did not run for want of mysql", "1 passed, 0 failed, 1 skipped")
+}
+
+func TestOptionalServiceMayBeMissing(t *testing.T) {
+	t.Parallel()
+	for optional, want := range map[string]int{"mysql": 0, "redis": 1} {
+		r, m := newRun(io.Discard), newMarks()
+		r.optional = []string{optional}
+		events := events(ev("run", "TestA", ""), ev("skip", "TestA", ""), ev("pass", "", ""))
+		if err := errors.Join(r.read(strings.NewReader(events)), m.read(strings.NewReader("skipped:mysql\tTestA\t"+example+"\n"))); err != nil {
+			t.Fatal(err)
+		}
+		if problems := r.finish(m, nil); len(problems) != want {
+			t.Errorf("%s is optional: %v", optional, problems)
+		}
+	}
 }
 
 func TestMissingProgramIsSaidAndDoesNotFail(t *testing.T) {
