@@ -172,10 +172,7 @@ func (c *Client) newCommand(ctx context.Context, userID, commandType string, dat
 	if err != nil {
 		return nil, nil, err
 	}
-	payload, err := wire.CommandPayload{Type: commandType, Data: raw}.Encode()
-	if err != nil {
-		return nil, nil, err
-	}
+	payload := wire.CommandPayload{Type: commandType, Data: raw}.Encode()
 	if o.retryInterval == 0 {
 		o.retryInterval = wire.DefaultRetryInterval
 	}

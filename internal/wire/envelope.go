@@ -104,78 +104,10 @@ type Envelope struct {
 	PayloadType PayloadType
 }
 
-type commandEnvelope struct {
-	Kind      string          `json:"kind"`
-	ID        string          `json:"id"`
-	Seq       int64           `json:"seq,omitempty"`
-	RequestID string          `json:"requestId"`
-	Type      string          `json:"type"`
-	Data      json.RawMessage `json:"data"`
-	DataType  string          `json:"dataType,omitempty"`
-	Sender    Sender          `json:"sender"`
-	SentAt    string          `json:"sentAt,omitempty"`
-	ExpiresAt string          `json:"expiresAt,omitempty"`
-}
-
 // CommandPayload is the payload column of a command.
 type CommandPayload struct {
 	Type string          `json:"type"`
 	Data json.RawMessage `json:"data"`
-}
-
-// Encode returns the JSON of the column. White space in the data may go.
-func (p CommandPayload) Encode() (json.RawMessage, error) { return marshal(p) }
-
-// Encode returns the JSON of the envelope. A stored payload that is no JSON
-// (which a column of type JSON prevents) is an error.
-func (e *Envelope) Encode() (json.RawMessage, error) {
-	if e.Type == Command {
-		var p CommandPayload
-		if err := json.Unmarshal(e.Payload, &p); err != nil {
-			return nil, fmt.Errorf("payload of command %s: %w", e.ID, err)
-		}
-		data, kind := Unwrap(orNull(p.Data))
-		return marshal(commandEnvelope{
-			Kind: "command", ID: e.ID, Seq: e.Seq, RequestID: e.RequestID, Type: p.Type,
-			Data: data, DataType: nonJSON(kind), Sender: e.Sender,
-			SentAt: formatTime(e.SentAt), ExpiresAt: formatTime(e.ExpiresAt),
-		})
-	}
-	return e.encodeReliable()
-}
-
-// marshal encodes without escaping HTML, so that payloads keep their bytes.
-func marshal(v any) (json.RawMessage, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, fmt.Errorf("encode: %w", err)
-	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte{'\n'}), nil
-}
-
-func orNull(raw json.RawMessage) json.RawMessage {
-	if len(raw) == 0 {
-		return json.RawMessage("null")
-	}
-	return raw
-}
-
-func nonJSON(t PayloadType) string {
-	if t == JSON {
-		return ""
-	}
-	return t.String()
-}
-
-const timeLayout = "2006-01-02T15:04:05.000Z07:00"
-
-func formatTime(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(timeLayout)
 }
 
 // Hint tells nodes about a stored message, on the channel Names.Deliver (ours).
