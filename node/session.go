@@ -164,7 +164,6 @@ func (s *session) enter(groups []string) {
 // must hear the end after it.
 func (s *session) dismiss(cleared map[string]control.State) {
 	s.node.sessions.remove(s)
-	s.node.count.Add(-1)
 	s.node.core.Metrics.Connections.Add(context.Background(), -1, s.class().Add...)
 	if s.user != nil {
 		s.user.detach(s)
@@ -172,6 +171,7 @@ func (s *session) dismiss(cleared map[string]control.State) {
 	groups := s.node.hubs.exit(s)
 	s.publishEndOfStates(cleared)
 	s.unsubscribe(groups)
+	s.node.count.Add(-1) // last: what is not counted any more is not found any more
 }
 
 // abandon undoes enter for a session that no device and no hook has heard of.
