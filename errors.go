@@ -84,8 +84,8 @@ var (
 	// groups as it can have.
 	ErrTooManyPermissions = errors.New("too many permissions for single groups")
 	// ErrNodeUnanswered: a node that holds connections concerned did not
-	// answer in time. The operation may have happened on some nodes; it can be
-	// repeated.
+	// answer in time, or one of them just moved to another node. The operation
+	// may have happened on some nodes; it can be repeated.
 	ErrNodeUnanswered = errors.New("a node did not answer")
 	// ErrInvalidGroup: a group name is empty, blank, or longer than 1024
 	// characters.

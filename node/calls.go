@@ -6,47 +6,68 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/message-gateway/gateway/internal/control"
 	"github.com/message-gateway/gateway/internal/roles"
-	"github.com/message-gateway/gateway/internal/wire"
 	"github.com/message-gateway/gateway/internal/ws"
 )
 
 // do executes a call on the connections of this node that it concerns.
-func (n *Node) do(ctx context.Context, target wire.HubChannel, call *control.Call) *control.Reply {
-	h := n.hubs.get(target.Hub)
-	if h == nil {
-		return &control.Reply{}
-	}
-	choose, err := newChooser(call.Excluded, call.Filter)
-	if err != nil {
-		return &control.Reply{Error: err.Error()}
-	}
-	if call.Op == control.OpCount && choose == nil {
-		return &control.Reply{Count: h.count(target)}
+func (n *Node) do(ctx context.Context, c hubCall) *control.Reply {
+	if c.err != nil {
+		return &control.Reply{Error: c.err.Error()}
 	}
 	ctx, cancel := context.WithTimeout(ctx, subscribeTimeout)
 	defer cancel()
-	list := h.list(target, choose)
+	if changes(c.call.Op) {
+		return n.change(ctx, c)
+	}
+	h := n.hubs.get(c.target.Hub)
+	if h == nil {
+		return &control.Reply{}
+	}
+	if c.call.Op == control.OpCount && c.choose == nil {
+		return &control.Reply{Count: h.count(c.target)}
+	}
+	list := h.list(c.target, c.choose)
 	r := &control.Reply{Count: len(list)}
-	switch call.Op {
-	case control.OpClose:
-		closeAtOnce(list, call.Reason)
-		return r
-	case control.OpStates:
-		return n.listStates(list, call)
+	if c.call.Op == control.OpStates {
+		return n.listStates(list, c.call)
 	}
 	for _, s := range list {
-		if err := s.apply(ctx, call, r); err != nil {
+		if err := s.apply(ctx, c.call, r); err != nil {
 			r.Error = err.Error()
 			break
 		}
 	}
-	if call.Op == control.OpList {
+	if c.call.Op == control.OpList {
 		slices.SortFunc(r.Connections, func(a, b control.Connection) int { return cmp.Compare(a.ID, b.ID) })
-		r.Connections = r.Connections[:min(call.Limit, len(r.Connections))]
+		r.Connections = r.Connections[:min(c.call.Limit, len(r.Connections))]
+	}
+	return r
+}
+
+// change executes a call that changes connections, wherever they move meanwhile.
+func (n *Node) change(ctx context.Context, c hubCall) *control.Reply {
+	list, err := n.concerned(ctx, c)
+	if err != nil {
+		return &control.Reply{Error: err.Error()}
+	}
+	r := &control.Reply{Count: len(list)}
+	if c.call.Op == control.OpClose {
+		if r.Moved = !closeAtOnce(list, c.call.Reason); r.Moved {
+			r.Error = errSessionOver.Error()
+		}
+		return r
+	}
+	for _, s := range list {
+		here, err := s.here(func() error { return s.apply(ctx, c.call, r) })
+		if err != nil {
+			r.Error, r.Moved = err.Error(), !here
+			break
+		}
 	}
 	return r
 }
@@ -126,19 +147,27 @@ func (s *session) permission(call *control.Call, r *control.Reply) error {
 }
 
 // closeAtOnce closes connections, several at the same time: each may run a hook
-// of the application, and the caller waits.
-func closeAtOnce(list []*session, reason string) {
+// of the application, and the caller waits. It reports whether all were here.
+func closeAtOnce(list []*session, reason string) bool {
 	const parallel = 64
 	var wg sync.WaitGroup
+	var moved atomic.Bool
 	limit := make(chan struct{}, parallel)
 	for _, s := range list {
 		limit <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-limit }()
-			s.closeByServer(reason)
+			here, _ := s.here(func() error {
+				s.closeByServer(reason)
+				return nil
+			})
+			if !here {
+				moved.Store(true)
+			}
 		})
 	}
 	wg.Wait()
+	return !moved.Load()
 }
 
 // closeByServer closes the connection because the backend asked for it. The

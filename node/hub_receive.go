@@ -23,6 +23,12 @@ const (
 type hubCall struct {
 	target wire.HubChannel
 	call   *control.Call
+	choose *chooser
+	err    error // of the filter
+	// found and arriving are whom a call concerned that changes something, when it
+	// was heard.
+	found    []*session
+	arriving []*arrival
 }
 
 // receiveHub takes what comes for the connections of a hub. It must not block:
@@ -42,8 +48,12 @@ func (n *Node) receiveHub(target wire.HubChannel, raw []byte) {
 		if v.Op == control.OpTakeover {
 			n.noteTakeover(target, v)
 		}
+		c := n.prepare(target, v)
+		if len(c.arriving) > 0 && n.answerLater(c) {
+			return
+		}
 		select {
-		case n.calls <- hubCall{target, v}:
+		case n.calls <- c:
 		default:
 			n.core.Metrics.Overflow(telemetry.QueueCalls)
 			n.spawn(func() { n.answer(v, &control.Reply{Error: "node is overloaded"}) })
@@ -119,11 +129,30 @@ func (n *Node) runCalls(ctx context.Context) {
 	for {
 		select {
 		case c := <-n.calls:
-			n.answer(c.call, n.do(ctx, c.target, c.call))
+			n.answer(c.call, n.do(ctx, c))
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// answerLater works on a call that has to wait for connections without one of the
+// workers, which are what the connections may wait for. It reports whether it does:
+// it has bounds.
+func (n *Node) answerLater(c hubCall) bool {
+	if n.later.Add(1) > maxCalls {
+		n.later.Add(-1)
+		return false
+	}
+	done := func() {
+		defer n.later.Add(-1)
+		n.answer(c.call, n.do(context.Background(), c))
+	}
+	if !n.spawn(done) {
+		n.later.Add(-1)
+		return false
+	}
+	return true
 }
 
 // answer sends a reply; one that is lost lets the caller wait until it gives up.

@@ -70,7 +70,10 @@ type Node struct {
 	publisher *outbound.Publisher
 	caller    *control.Caller
 	calls     chan hubCall
-	fetches   singleflight.Group
+	// later is how many calls wait for connections that move here.
+	later    atomic.Int64
+	arrivals arrivals
+	fetches  singleflight.Group
 	// reconnectionKeys sign reconnection tokens, the first one new ones.
 	reconnectionKeys [][]byte
 	work             *lifecycle.Group

@@ -58,6 +58,9 @@ type session struct {
 	heardUntil time.Time
 	// disconnect is what OnDisconnected is told.
 	disconnect string
+	// changing is held for reading by calls that change the session, and for
+	// writing by its move away, which takes along what they changed.
+	changing sync.RWMutex
 	// greeted says that OnConnected has returned, here or on another node.
 	// What would close the session before that waits in farewell: it must not
 	// end before it began.

@@ -109,6 +109,8 @@ func (s *session) movedGroups() map[string]int64 {
 // depart ends the session here without telling the application: it goes on
 // elsewhere.
 func (s *session) depart(heard uint64) (*moved, error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
 	states := s.exportStates()
 	m, conn, err := s.pack(heard)
 	if err != nil {
@@ -196,6 +198,7 @@ func (n *Node) fetch(ctx context.Context, t target, sub protocol.Subprotocol) (*
 		groups = append(groups, group)
 	}
 	s := newSession(n, t.connectionID, about.Hub, about.Name, sub, about.UserID)
+	defer n.arrivals.begin(s, groups)()
 	if err := s.subscribe(ctx, groups); err != nil {
 		return nil, err
 	}

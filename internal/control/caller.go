@@ -82,6 +82,9 @@ func (c *Caller) Call(ctx context.Context, channel string, call Call) ([]*Reply,
 	for int64(len(replies)) < receivers[0] {
 		select {
 		case r := <-answers:
+			if r.Moved {
+				return replies, fmt.Errorf("%w: %s", ErrUnanswered, r.Error)
+			}
 			if r.Error != "" {
 				return replies, fmt.Errorf("node: %s", r.Error)
 			}

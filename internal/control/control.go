@@ -150,6 +150,9 @@ type Reply struct {
 	// Node answers, and its States are the answer to OpStates.
 	Node   string  `json:"node,omitempty"`
 	States []State `json:"st,omitempty"`
+	// Moved says, beside Error, that a connection just moves to another node: the
+	// call can be repeated there.
+	Moved bool `json:"moved,omitempty"`
 	// Allowed answers OpCheck.
 	Allowed bool `json:"ok,omitempty"`
 	// Full: a grant failed because the connection has too many.
