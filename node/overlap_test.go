@@ -1,9 +1,12 @@
 package node
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/message-gateway/gateway/internal/protocol"
 )
 
 // TestAfterOverlap: which realtime messages a session has from the node that it
@@ -42,4 +45,20 @@ func TestAfterOverlap(t *testing.T) {
 		}
 		require.Equal(t, c.want, got, name)
 	}
+}
+
+// What both nodes heard takes no room any more.
+func TestKeepEarly(t *testing.T) {
+	t.Parallel()
+	n := &Node{opts: Options{MaxQueue: 10, MaxQueueBytes: 1 << 20}}
+	s := &session{node: n, sub: protocol.JSONReliableV1, asked: 1}
+	frame := func(hash uint64, size int) outFrame {
+		data := protocol.Data{Type: protocol.JSON, Bytes: bytes.Repeat([]byte{'1'}, size)}
+		return outFrame{realtime: hash, message: protocol.NewShared(protocol.Message{Data: data})}
+	}
+	require.True(t, s.sendEarly(frame(1, 1000)))
+	require.True(t, s.sendEarly(frame(2, 10)))
+	s.keepEarly(&moved{Realtime: []uint64{1}, Heard: new(uint64)}, nil)
+	require.Len(t, s.early, 1)
+	require.Equal(t, s.early[0].size(s.sub), s.earlyBytes)
 }

@@ -261,7 +261,7 @@ func (s *session) arrive(ctx context.Context, m *moved) error {
 		s.out.bytes += len(frame.message.Tail(s.sub).Bytes())
 	}
 	s.out.realtime = m.Realtime
-	s.early = s.afterOverlap(m, heard)
+	s.keepEarly(m, heard)
 	s.heard, s.heardUntil = heard, now.Add(rememberHeard)
 	s.mu.Unlock()
 	s.streams.restore(s, m.Streams)
@@ -336,6 +336,14 @@ func realtimeOf(frames []outFrame) (hashes []uint64) {
 		}
 	}
 	return hashes
+}
+
+// keepEarly leaves out, of what this node has heard, what the other one had heard.
+func (s *session) keepEarly(m *moved, heard map[uint64]bool) {
+	s.early, s.earlyBytes = s.afterOverlap(m, heard), 0
+	for i := range s.early {
+		s.earlyBytes += s.early[i].size(s.sub)
+	}
 }
 
 // afterOverlap is what this node heard, without what the other node had handed to

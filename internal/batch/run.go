@@ -76,7 +76,7 @@ func (g *Group[T]) take(b *batch[T]) bool {
 		g.hurry() // the others may be about to end, or hang
 	}
 	n := 0
-	for ; n < len(g.queue) && len(b.calls) < most; n++ {
+	for ; n < len(g.queue) && (len(b.calls) < most || g.queue[n].gone); n++ {
 		c := g.queue[n]
 		if c.gone {
 			g.gone--

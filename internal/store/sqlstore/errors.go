@@ -71,6 +71,7 @@ var mysqlClasses = map[uint16]class{
 	1264: rejected, // number out of range
 	1265: rejected, // data truncated
 	1267: rejected, // text that the column's character set cannot hold
+	1271: rejected, // the same, of several texts
 	1292: rejected, // time out of range
 	1300: rejected, // not UTF-8
 	1364: rejected, // a column without default that we do not know

@@ -61,7 +61,8 @@ const (
 	mysqlMaxSeqSQL = `SELECT ? AS target_user_id, COALESCE(MAX(seq), 0) AS seq FROM (
 SELECT MAX(seq) AS seq FROM push_messages WHERE target_user_id = ? GROUP BY status) states`
 
-	collationSQL = `SELECT collation_name FROM information_schema.columns
+	// collationSQL finds none for a column of bytes or numbers.
+	collationSQL = `SELECT COALESCE(collation_name, '') FROM information_schema.columns
 WHERE table_schema = DATABASE() AND table_name = '` + wire.Table + `' AND column_name = 'target_user_id'`
 )
 

@@ -45,3 +45,32 @@ func TestMaxSeqsOfEqualNames(t *testing.T) {
 		})
 	}
 }
+
+// A foreign table may hold user ids as bytes or numbers, which have no collation.
+func TestMaxSeqsWithoutCollation(t *testing.T) {
+	for _, kind := range []string{"VARBINARY(255)", "BIGINT"} {
+		t.Run(kind, func(t *testing.T) {
+			s := openMySQL(t, MySQLOptions{Config: testenv.MySQL(t)})
+			ctx := t.Context()
+			require.NoError(t, s.Migrate(ctx))
+			_, err := s.w.ExecContext(ctx, "ALTER TABLE push_messages MODIFY target_user_id "+kind+" NOT NULL")
+			require.NoError(t, err)
+			_, err = s.Insert(ctx, []*store.Message{{ID: uuid.NewString(), UserID: "100", Seq: 3, PushType: wire.Reliable}})
+			require.NoError(t, err)
+			highest, err := s.MaxSeqs(ctx, []string{"100", "7"})
+			require.NoError(t, err)
+			require.Equal(t, map[string]int64{"100": 3}, highest)
+		})
+	}
+}
+
+// A user id that the column cannot hold is said to be at fault.
+func TestMaxSeqsOfNamesThatTheColumnCannotHold(t *testing.T) {
+	s := openMySQL(t, MySQLOptions{Config: testenv.MySQL(t)})
+	ctx := t.Context()
+	require.NoError(t, s.Migrate(ctx))
+	_, err := s.w.ExecContext(ctx, "ALTER TABLE push_messages MODIFY target_user_id VARCHAR(255) CHARACTER SET latin1 COLLATE latin1_bin NOT NULL")
+	require.NoError(t, err)
+	_, err = s.MaxSeqs(ctx, []string{"100", "7", "日本"})
+	require.ErrorIs(t, err, store.ErrRejected)
+}

@@ -64,8 +64,11 @@ func (p *prepared) get(ctx context.Context, s *Store, text string, rows int) (*s
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if s.closing.Err() != nil { // close may have been here already
+		return nil, errors.Join(store.ErrClosed, statement.Close()) //nolint:sqlclosecheck // it is closed
+	}
 	if other := p.statements[i].Load(); other != nil {
-		return other, statement.Close() //nolint:sqlclosecheck // another has been faster
+		return other, statement.Close() // another has been faster
 	}
 	p.statements[i].Store(statement)
 	return statement, nil

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -213,4 +214,26 @@ func TestPreparedInsertAfterUnknownOutcome(t *testing.T) {
 	var rows int
 	require.NoError(t, s.r.GetContext(t.Context(), &rows, "SELECT COUNT(*) FROM push_messages"))
 	require.Equal(t, 16, rows)
+}
+
+// A store that is closed while it prepares leaves no statement on the pool, which
+// is the application's.
+func TestCloseWhilePreparing(t *testing.T) {
+	db := openPool(t, testenv.MySQL(t))
+	for i := range 20 {
+		s, err := FromMySQL(t.Context(), db)
+		require.NoError(t, err)
+		if i == 0 {
+			require.NoError(t, s.Migrate(t.Context()))
+		}
+		var inserts sync.WaitGroup
+		for range 4 {
+			inserts.Go(func() { _, _ = s.Insert(t.Context(), rowsOf(8, `1`)) })
+		}
+		require.NoError(t, s.Close())
+		inserts.Wait()
+		for k := range s.short.prepared.statements {
+			require.Nil(t, s.short.prepared.statements[k].Load())
+		}
+	}
 }
