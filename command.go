@@ -43,7 +43,8 @@ const endMargin = 10 * time.Millisecond
 // It returns when a device has answered; when the device answered with an
 // error (*CommandError); when the timeout has passed (ErrCommandTimeout: 30
 // minutes, or WithTimeout); when ctx ends, which does not end the command; or
-// when the client closes (ErrClosed, likewise). Once the command is, or may be,
+// when the client closes (ErrClosed, likewise). A command that could not be stored
+// within 30 seconds fails as in SendReliable. Once the command is, or may be,
 // stored the result is not nil, whatever the error, and its MessageID can be
 // given to AwaitCommand, in any process. With NoWait it returns as soon as the command
 // is stored, with a nil Response.

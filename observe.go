@@ -79,7 +79,7 @@ func outcomeOf(err error) string {
 		return outcomeClosed
 	case errors.Is(err, context.Canceled):
 		return outcomeCanceled
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrCommandTimeout):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrCommandTimeout), errors.Is(err, batch.ErrTimeout):
 		return outcomeDeadline
 	default:
 		return outcomeError

@@ -22,7 +22,8 @@ import (
 // [FailIfOffline] is the only option that applies.
 //
 // Errors: those that match ErrInvalidArgument, ErrUserOffline, ErrOverloaded,
-// ErrClosed, the end of ctx, or that of the bus, with its address.
+// ErrClosed, the end of ctx, or that of the bus, with its address: also that it did
+// not answer for ten seconds, though ctx goes on.
 func (c *Client) SendRealtime(ctx context.Context, userID string, payload any, opts ...SendOption) error {
 	ctx, s := c.begin(ctx, realtimeSend, userID)
 	err := c.sendRealtime(ctx, userID, payload, opts)

@@ -24,7 +24,9 @@ const MaxBatch = 10_000
 // A nil error means that the message is stored, as durably as the database is
 // configured, and that the death of any process or server cannot lose it any
 // more. It does not mean that anyone received it: Message tells. An error that
-// is the end of ctx or of a connection leaves open whether it was stored;
+// is the end of ctx or of a connection leaves open whether it was stored, and so
+// does one that says that the call gave up: after 30 seconds without an answer of
+// MySQL or Redis it does, though ctx goes on;
 // sending again with the same WithMessageID settles it. A device may see a
 // message more than once and recognises it by its id. An offline user gets it
 // on return. Messages are delivered in order of seq when a user returns;

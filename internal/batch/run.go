@@ -9,7 +9,8 @@ import (
 // runInline flushes a call that found the group idle, on the goroutine of its
 // caller, and leaves to a worker what has gathered meanwhile.
 func (g *Group[T]) runInline(ctx context.Context, c *call[T]) error {
-	flushing, cancel := context.WithTimeout(ctx, g.opts.Timeout)
+	began := time.Now()
+	flushing, cancel := context.WithDeadline(ctx, began.Add(g.opts.Timeout))
 	g.mu.Lock()
 	c.cancel = cancel
 	if g.gaveUp {
@@ -40,6 +41,9 @@ func (g *Group[T]) runInline(ctx context.Context, c *call[T]) error {
 		g.recycle(c) // after an error the flush may still have it
 	} else if ended := ctx.Err(); ended != nil {
 		return ended // that of the flush only says so in other words
+	}
+	if end, ok := ctx.Deadline(); !ok || time.Until(end) > 0 {
+		return ownTimeout(began, err)
 	}
 	return err
 }
@@ -119,7 +123,8 @@ func (g *Group[T]) next() int {
 
 func (g *Group[T]) run(b *batch[T]) {
 	b.items, b.errs = b.items[:0], b.errs[:0]
-	deadline := time.Now().Add(g.opts.Timeout)
+	began := time.Now()
+	deadline := began.Add(g.opts.Timeout)
 	latest := b.calls[0].deadline
 	for _, c := range b.calls {
 		b.items, b.errs = append(b.items, c.item), append(b.errs, nil)
@@ -127,7 +132,8 @@ func (g *Group[T]) run(b *batch[T]) {
 			latest = c.deadline
 		}
 	}
-	if !latest.IsZero() && latest.Before(deadline) {
+	own := latest.IsZero() || deadline.Before(latest)
+	if !own {
 		deadline = latest
 	}
 	ctx, cancel := context.WithDeadline(g.ctx, deadline)
@@ -136,6 +142,9 @@ func (g *Group[T]) run(b *batch[T]) {
 	failed := false
 	for i, c := range b.calls {
 		c.err = b.errs[i]
+		if own {
+			c.err = ownTimeout(began, c.err)
+		}
 		failed = failed || c.err != nil
 		c.done <- struct{}{}
 	}

@@ -147,7 +147,7 @@ func (k *Committer) Commit(ctx context.Context, msg *store.Message) (duplicate b
 		return c.duplicate, nil
 	case errors.Is(err, batch.ErrFull):
 		k.core.Metrics.Overflow(telemetry.QueueCommit)
-	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded):
+	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, batch.ErrTimeout):
 		// The flush may still run, so nothing else of c may be read. It ends with
 		// the last of its callers, and may notice that a moment before that one.
 		err = k.waited(err, started, c)

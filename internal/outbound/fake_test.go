@@ -36,6 +36,7 @@ type fakeBackend struct {
 	draw      func()                            // before numbers are drawn
 	reject    map[string]bool                   // rows with these ids are rejected
 	failure   error                             // of each insert
+	hang      bool                              // inserts end with their ctx
 	publish   func(ctx context.Context) error   // before the hints go out
 	sending   func(pubs []bus.Publication)      // before anything goes out
 	receivers int64                             // of each hint
@@ -83,7 +84,11 @@ func (f *fakeBackend) MaxSeqs(context.Context, []string) (map[string]int64, erro
 	return nil, nil
 }
 
-func (f *fakeBackend) Insert(_ context.Context, msgs []*store.Message) ([]int, error) {
+func (f *fakeBackend) Insert(ctx context.Context, msgs []*store.Message) ([]int, error) {
+	if f.hang {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	f.mu.Lock()
 	insert, failure := f.insert, f.failure
 	f.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/message-gateway/gateway/internal/batch"
 	"github.com/message-gateway/gateway/internal/broker"
 	"github.com/message-gateway/gateway/internal/bus"
 	"github.com/message-gateway/gateway/internal/store"
@@ -49,7 +50,9 @@ func TestCallerThatLeavesDuringTheFlush(t *testing.T) {
 func TestFlushThatEndsBeforeItsCallers(t *testing.T) {
 	t.Parallel()
 	k, _ := newCommitter(t, &fakeBackend{failure: fmt.Errorf("insert: %w", context.DeadlineExceeded)})
-	_, err := k.Commit(t.Context(), message("a", "x"))
+	ctx, cancel := context.WithTimeout(t.Context(), flushTimeout/2)
+	defer cancel()
+	_, err := k.Commit(ctx, message("a", "x"))
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorContains(t, err, "mysql at m:1; the message may or may not be stored")
 }
@@ -313,4 +316,17 @@ func TestPublisherSaysWhatItWaitedFor(t *testing.T) {
 	if ctx.Err() != nil {
 		require.ErrorContains(t, err, "redis at r:1")
 	}
+}
+
+// A caller whose ctx goes on is told that the server did not answer, and that the
+// message may be stored.
+func TestServerThatHangsLongerThanACommitMay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k, _ := newCommitter(t, &fakeBackend{hang: true})
+		_, err := k.Commit(t.Context(), message("a", "user"))
+		require.ErrorIs(t, err, batch.ErrTimeout)
+		require.NotErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorContains(t, err, "may or may not be stored")
+	})
 }
