@@ -23,7 +23,8 @@ type CommandResult struct {
 	MessageID string
 	// Response is the device's answer, any JSON value; nil if there is none yet.
 	Response json.RawMessage
-	// Late says that the answer came after the command had timed out.
+	// Late says that the answer came after the command had timed out. A late
+	// answer without data, or null, leaves ErrCommandTimeout.
 	Late bool
 }
 

@@ -78,7 +78,8 @@ func (c *Client) sendReliable(ctx context.Context, s *sending, userID string, pa
 // folder with the driver "sqlite". After the commit this process tells the
 // nodes: within milliseconds, or, of a transaction that took long, within that
 // time again, two seconds at most. If it died, or was closed before the commit,
-// or the transaction took longer than two minutes, the nodes find the message in
+// or the transaction took longer than two minutes, or more than 16,384 messages
+// wait for the end of theirs, the nodes find the message in
 // their slow round (half a minute by default), or when the user connects. A failed
 // statement may have ended the transaction: roll back after an error. The
 // Commit of database/sql knows no deadline: a database that hangs holds it.
@@ -237,7 +238,7 @@ func (c *Client) newReliable(ctx context.Context, userID string, payload any, op
 func (c *Client) newMessage(ctx context.Context, userID string, kind wire.PushType, payload json.RawMessage, o *sendOptions) (*store.Message, error) {
 	limits, err := c.limits(ctx)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; nothing was stored", err)
 	}
 	if err := checkUserID(userID, limits); err != nil {
 		return nil, err

@@ -72,7 +72,8 @@ type Options struct {
 	// lost, and, one node at a time, for expired and old rows. Default: 30 s.
 	SweepInterval time.Duration
 	// RetryInterval is when a message is sent again that nobody acknowledged,
-	// unless it names its own interval. Default: 60 s.
+	// unless it names its own interval, as the commands of this library always do
+	// (60 s, or WithRetryInterval). Default: 60 s.
 	RetryInterval time.Duration
 	// Retention is how long finished and timed-out messages are kept. −1 keeps
 	// them for good. Default: 7 days.
