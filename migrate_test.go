@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -90,4 +91,20 @@ func TestForeignTable(t *testing.T) {
 	require.ErrorIs(t, err, gateway.ErrMessageIDConflict)
 	_, err = c.Message(ctx, "ABC")
 	require.ErrorIs(t, err, gateway.ErrMessageNotFound)
+	tx, err := b.db(t).BeginTx(ctx, nil)
+	require.NoError(t, err)
+	_, err = c.SendReliableTx(ctx, tx, userID, 1, gateway.WithMessageID("ABC"))
+	require.ErrorIs(t, err, gateway.ErrMessageIDConflict)
+	require.NoError(t, tx.Rollback())
+	for name, given := range map[string][]string{"stored": {"ABC"}, "stored, and the same": {"abc", "ABC"}, "in the batch": {"NEW", "new"}} {
+		fresh := user()
+		batch := []gateway.Outgoing{{UserID: fresh, Payload: 1}}
+		for _, id := range given {
+			batch = append(batch, gateway.Outgoing{UserID: userID, Payload: 1, Options: []gateway.SendOption{gateway.WithMessageID(id)}})
+		}
+		_, err = c.SendReliableBatch(ctx, batch)
+		require.ErrorIs(t, err, gateway.ErrMessageIDConflict, name)
+		require.ErrorContains(t, err, "message "+strconv.Itoa(len(given))+":", name)
+		require.Zero(t, b.rows(t, fresh), name)
+	}
 }

@@ -104,15 +104,7 @@ func (c *Client) sendReliableTx(ctx context.Context, s *sending, tx *sql.Tx, use
 		return "", err
 	}
 	s.named(msg)
-	duplicate, err := c.tx.Commit(ctx, tx, msg)
-	if err == nil && duplicate {
-		err = c.sameMessage(ctx, msg)
-		if errors.Is(err, store.ErrNotFound) {
-			// Written earlier in this very transaction, so not visible outside.
-			err = nil
-		}
-	}
-	if err != nil {
+	if err := c.tx.Commit(ctx, tx, msg); err != nil {
 		return "", c.translate(err)
 	}
 	return msg.ID, nil
@@ -130,10 +122,8 @@ type Outgoing struct {
 
 // SendReliableBatch stores up to MaxBatch messages, for any users, all or
 // none, and returns their ids in the same order. An error about one message
-// names its index, and nothing is stored (but where another send takes the id
-// of WithMessageID for another message at this very moment: the error then says
-// that the others are stored). A message whose WithMessageID is stored already
-// is not stored again and is no error. Otherwise as SendReliable.
+// names its index. A message whose WithMessageID is stored already is not stored
+// again and is no error. Otherwise as SendReliable.
 func (c *Client) SendReliableBatch(ctx context.Context, batch []Outgoing) ([]string, error) {
 	ctx, s := c.begin(ctx, reliableSend, "")
 	if s.span.IsRecording() {
@@ -160,9 +150,8 @@ func (c *Client) sendReliableBatch(ctx context.Context, batch []Outgoing) ([]str
 	msgs := make([]*store.Message, len(batch))
 	ids := make([]string, len(batch))
 	seen := make(map[string]int, len(batch))
-	var given []string
 	for i, out := range batch {
-		msg, o, err := c.newReliable(ctx, out.UserID, out.Payload, out.Options, storedOptions)
+		msg, _, err := c.newReliable(ctx, out.UserID, out.Payload, out.Options, storedOptions)
 		if err != nil {
 			return nil, fmt.Errorf("message %d: %w", i, err)
 		}
@@ -171,41 +160,15 @@ func (c *Client) sendReliableBatch(ctx context.Context, batch []Outgoing) ([]str
 		}
 		seen[msg.ID] = i
 		msgs[i], ids[i] = msg, msg.ID
-		if o.messageID != "" {
-			given = append(given, msg.ID)
-		}
 	}
-	if err := c.refuseConflicts(ctx, msgs, seen, given); err != nil {
-		return nil, err
+	err := c.commits.CommitAll(ctx, msgs)
+	if taken := (*store.TakenError)(nil); errors.As(err, &taken) {
+		return nil, fmt.Errorf("message %d: %w", taken.Index, c.translate(err))
 	}
-	duplicates, err := c.commits.CommitAll(ctx, msgs)
 	if err != nil {
 		return nil, c.translate(err)
 	}
-	for _, i := range duplicates {
-		if err := conflict(msgs[i], c.sameMessage(ctx, msgs[i])); err != nil {
-			return nil, fmt.Errorf("message %d (the others are stored): %w", i, c.translate(err))
-		}
-	}
 	return ids, nil
-}
-
-// refuseConflicts looks for ids that belong to other messages, before anything
-// is written. Only one that is stored at this very moment slips through.
-func (c *Client) refuseConflicts(ctx context.Context, msgs []*store.Message, index map[string]int, given []string) error {
-	if len(given) == 0 {
-		return nil
-	}
-	rows, err := c.core.Store.GetMany(ctx, given)
-	if err != nil {
-		return c.translate(err)
-	}
-	for _, row := range rows {
-		if i := index[row.ID]; !same(row, msgs[i]) {
-			return fmt.Errorf("message %d: %w: %q", i, ErrMessageIDConflict, row.ID)
-		}
-	}
-	return nil
 }
 
 // storedOptions are those of every send that stores a message.

@@ -89,6 +89,36 @@ func TestSendReliableTxWithMessageID(t *testing.T) {
 	})
 }
 
+// An id that belongs to another message is refused, wherever that one is.
+func TestSendReliableTxRefusesTakenIDs(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, func(t *testing.T, b *backend) {
+		c, ctx, userID, other := b.open(t), within(t, 60*time.Second), user(), user()
+		deleted, id := uuid.NewString(), uuid.NewString()
+		_, err := c.SendReliable(ctx, userID, 1, gateway.WithMessageID(deleted))
+		require.NoError(t, err)
+		_, err = b.db(t).ExecContext(ctx, "UPDATE push_messages SET deleted_at = created_at WHERE id = ?", deleted)
+		require.NoError(t, err)
+		command, err := c.SendCommand(ctx, userID, "TYPE", 1, gateway.NoWait())
+		require.NoError(t, err)
+
+		tx, err := b.db(t).BeginTx(ctx, nil)
+		require.NoError(t, err)
+		defer func() { _ = tx.Rollback() }()
+		_, err = c.SendReliableTx(ctx, tx, userID, 1, gateway.WithMessageID(id))
+		require.NoError(t, err)
+		_, err = c.SendReliableTx(ctx, tx, other, 2, gateway.WithMessageID(id))
+		assert.ErrorIs(t, err, gateway.ErrMessageIDConflict, "another user's in the same transaction")
+		_, err = c.SendReliableTx(ctx, tx, userID, 1, gateway.WithMessageID(deleted))
+		assert.ErrorIs(t, err, gateway.ErrMessageIDConflict, "a deleted one's")
+		_, err = c.SendReliableTx(ctx, tx, userID, 1, gateway.WithMessageID(command.MessageID))
+		assert.ErrorIs(t, err, gateway.ErrMessageIDConflict, "a command's")
+		require.NoError(t, tx.Commit())
+		assert.Zero(t, b.rows(t, other))
+		assert.Equal(t, 3, b.rows(t, userID))
+	})
+}
+
 // A process that died right after the commit leaves a row that nodes find.
 func TestSendReliableTxSurvivesTheClient(t *testing.T) {
 	t.Parallel()

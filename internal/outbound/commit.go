@@ -181,25 +181,25 @@ func (k *Committer) waited(err error, started bool, c *commit) error {
 	}
 }
 
-// CommitAll stores all messages or none, and tells the nodes. The indexes of
-// messages whose id was taken are returned.
-func (k *Committer) CommitAll(ctx context.Context, msgs []*store.Message) (duplicates []int, err error) {
+// CommitAll stores all messages or none, and tells the nodes. A message that is
+// stored already is left out; an id of another message is a *store.TakenError.
+func (k *Committer) CommitAll(ctx context.Context, msgs []*store.Message) error {
 	if !k.alone.begin() {
-		return nil, batch.ErrClosed
+		return batch.ErrClosed
 	}
 	defer k.alone.end()
 	if err := k.number(ctx, msgs); err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("%w; nothing was stored", err)
 		}
-		return nil, err
+		return err
 	}
-	duplicates, err = k.core.Store.Insert(ctx, msgs)
+	duplicates, err := k.core.Store.InsertAll(ctx, msgs)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("%w; the messages may or may not be stored, all of them or none", err)
 		}
-		return nil, err
+		return err
 	}
 	taken := make(map[int]bool, len(duplicates))
 	for _, i := range duplicates {
@@ -210,7 +210,7 @@ func (k *Committer) CommitAll(ctx context.Context, msgs []*store.Message) (dupli
 			k.hints.Tell(msg)
 		}
 	}
-	return duplicates, nil
+	return nil
 }
 
 // number draws the seqs of messages.

@@ -53,18 +53,19 @@ func NewTxWatcher(c *core.Core, k *Committer, hints *Hinter) *TxWatcher {
 	return w
 }
 
-// Commit draws the seq and writes the message inside tx.
-func (w *TxWatcher) Commit(ctx context.Context, tx *sql.Tx, msg *store.Message) (duplicate bool, err error) {
+// Commit draws the seq and writes the message inside tx, unless it is there
+// already. An id of another message is a *store.TakenError.
+func (w *TxWatcher) Commit(ctx context.Context, tx *sql.Tx, msg *store.Message) error {
 	if !w.commit.alone.begin() {
-		return false, batch.ErrClosed
+		return batch.ErrClosed
 	}
 	defer w.commit.alone.end()
 	if err := w.commit.number(ctx, []*store.Message{msg}); err != nil {
-		return false, err
+		return err
 	}
-	duplicate, err = w.core.Store.InsertTx(ctx, tx, msg)
+	duplicate, err := w.core.Store.InsertTx(ctx, tx, msg)
 	if err != nil || duplicate {
-		return duplicate, err
+		return err
 	}
 	now := time.Now()
 	w.mu.Lock()
@@ -76,13 +77,13 @@ func (w *TxWatcher) Commit(ctx context.Context, tx *sql.Tx, msg *store.Message) 
 	if full {
 		w.core.Metrics.Overflow(telemetry.QueueTransactions)
 		w.core.Metrics.HintsLost.Add(ctx, 1)
-		return false, nil
+		return nil
 	}
 	select {
 	case w.wake <- struct{}{}:
 	default:
 	}
-	return false, nil
+	return nil
 }
 
 // Queues are what the TxWatcher bounds.

@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -30,6 +31,20 @@ var (
 	// ErrNoTable means that push_messages does not exist: Migrate was not run.
 	ErrNoTable = errors.New("store: table push_messages does not exist")
 )
+
+// TakenError means that the id of a message belongs to another one, and that
+// nothing was stored. The other is of another user or another kind, or deleted,
+// or its id is equal only in the collation of the table.
+type TakenError struct {
+	// Index is that of the message among those to store.
+	Index int
+	ID    string
+}
+
+// Error implements error.
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("store: the id %q belongs to another message", e.ID)
+}
 
 // Message is a row of push_messages. Zero values stand for NULL where the
 // column allows it.
@@ -141,10 +156,13 @@ type Store interface {
 	// no duplicate. Nonce, Status (PENDING), CreatedAt and UpdatedAt are set
 	// where they are zero.
 	Insert(ctx context.Context, msgs []*Message) (duplicates []int, err error)
+	// InsertAll is Insert that stores nothing where an id belongs to another
+	// message, which is a *TakenError. A duplicate is the same message.
+	InsertAll(ctx context.Context, msgs []*Message) (duplicates []int, err error)
 	// InsertSize is how many of so many waiting messages one Insert does best
 	// with: all of them, or some, and at least one.
 	InsertSize(waiting int) int
-	// InsertTx is Insert for one message inside the caller's transaction.
+	// InsertTx is InsertAll for one message inside the caller's transaction.
 	InsertTx(ctx context.Context, tx *sql.Tx, msg *Message) (duplicate bool, err error)
 
 	// Get reads one row, or returns ErrNotFound.

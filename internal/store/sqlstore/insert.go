@@ -48,12 +48,23 @@ func (t *insertStatements) text(rows int) string {
 	return text
 }
 
-// Insert stores messages, all or none.
+// Insert stores messages, all or none, but for those whose id is taken.
+func (s *Store) Insert(ctx context.Context, msgs []*store.Message) (duplicates []int, err error) {
+	return s.insert(ctx, msgs, false)
+}
+
+// InsertAll is Insert that stores nothing where an id belongs to another message.
+func (s *Store) InsertAll(ctx context.Context, msgs []*store.Message) (duplicates []int, err error) {
+	return s.insert(ctx, msgs, true)
+}
+
+// insert stores messages; whole says that it is all or none where an id belongs
+// to another message.
 //
 // The normal case is plain INSERTs, on MySQL mostly one. Only where that meets an id that is
 // taken, perhaps by an earlier attempt of this call, the rows are inserted again
 // around the taken ones, and the nonces tell whose those are.
-func (s *Store) Insert(ctx context.Context, msgs []*store.Message) (duplicates []int, err error) {
+func (s *Store) insert(ctx context.Context, msgs []*store.Message, whole bool) (duplicates []int, err error) {
 	if len(msgs) == 0 {
 		return nil, nil
 	}
@@ -62,7 +73,7 @@ func (s *Store) Insert(ctx context.Context, msgs []*store.Message) (duplicates [
 		duplicates = nil
 		err = s.dialect.insert(ctx, s, msgs)
 		if err != nil && s.dialect.classify(err) == duplicate {
-			duplicates, err = s.insertAround(ctx, msgs)
+			duplicates, err = s.insertAround(ctx, msgs, whole)
 		}
 		return err
 	})
@@ -126,8 +137,9 @@ func (s *Store) insertParts(ctx context.Context, conn *sqlx.Conn, msgs []*store.
 	return nil
 }
 
-// insertAround inserts the rows whose ids are free and names the others.
-func (s *Store) insertAround(ctx context.Context, msgs []*store.Message) (duplicates []int, err error) {
+// insertAround inserts the rows whose ids are free and names the others. Where
+// the whole is asked for, it inserts nothing if one belongs to another message.
+func (s *Store) insertAround(ctx context.Context, msgs []*store.Message, whole bool) (duplicates []int, err error) {
 	// One order for everybody, or two batches with the same ids deadlock. Of
 	// two messages with one id the first in the batch stays the first.
 	sorted := slices.Clone(msgs)
@@ -136,66 +148,35 @@ func (s *Store) insertAround(ctx context.Context, msgs []*store.Message) (duplic
 		if err := s.insertParts(ctx, conn, sorted, s.q.skipTaken); err != nil {
 			return err
 		}
-		nonces := make(map[string]string, len(sorted))
+		holders := make(map[string]*holder, len(sorted))
 		for part := range slices.Chunk(sorted, insertRows) {
 			ids := make([]string, len(part))
 			for i, m := range part {
 				ids[i] = m.ID
 			}
-			if err := readNonces(ctx, conn, s.q.nonce, ids, nonces); err != nil {
+			if err := readHolders(ctx, conn, s.q.holders, ids, holders); err != nil {
 				return err
 			}
 		}
 		for i, m := range msgs {
-			stored, err := isStored(ctx, conn, s.q.nonce, m, nonces)
+			h, err := holderOf(ctx, conn, s.q.holders, m, holders)
 			if err != nil {
 				return err
 			}
-			if !stored {
-				duplicates = append(duplicates, i)
+			if h.stored(m) {
+				continue
 			}
+			if whole && !h.same(m) {
+				return &store.TakenError{Index: i, ID: m.ID}
+			}
+			duplicates = append(duplicates, i)
 		}
 		return nil
 	})
 	return duplicates, err
 }
 
-func readNonces(ctx context.Context, q sqlx.QueryerContext, query string, ids []string, nonces map[string]string) error {
-	query, args, err := expand(query, ids)
-	if err != nil {
-		return err
-	}
-	var rows []struct {
-		ID    string `db:"id"`
-		Nonce string `db:"nonce"`
-	}
-	if err := sqlx.SelectContext(ctx, q, &rows, query, args...); err != nil {
-		return err
-	}
-	for _, r := range rows {
-		nonces[r.ID] = r.Nonce
-	}
-	return nil
-}
-
-// isStored reports whether the row of this message is the message, or else
-// another one with its id. No row at all means that another unique key of
-// the table is taken.
-func isStored(ctx context.Context, q sqlx.QueryerContext, query string, m *store.Message, nonces map[string]string) (bool, error) {
-	if nonce, ok := nonces[m.ID]; ok {
-		return nonce == m.Nonce, nil
-	}
-	equal := make(map[string]string, 1)
-	if err := readNonces(ctx, q, query, []string{m.ID}, equal); err != nil {
-		return false, err
-	}
-	if len(equal) == 0 {
-		return false, fmt.Errorf("%w: message %q breaks a unique key other than id", store.ErrRejected, m.ID)
-	}
-	return false, nil // equal only to the collation of the column
-}
-
-// InsertTx is Insert for one message inside the caller's transaction. It
+// InsertTx is InsertAll for one message inside the caller's transaction. It
 // repeats nothing: after an error the transaction is the caller's to end.
 func (s *Store) InsertTx(ctx context.Context, tx *sql.Tx, msg *store.Message) (bool, error) {
 	msgs := []*store.Message{msg}
@@ -225,12 +206,14 @@ func (s *Store) insertTx(ctx context.Context, tx *sql.Tx, msgs []*store.Message)
 		return false, err
 	}
 	q := &sqlx.Tx{Tx: tx, Mapper: s.w.Mapper}
-	nonces := make(map[string]string, 1)
-	if err := readNonces(ctx, q, s.q.nonceTx, []string{msgs[0].ID}, nonces); err != nil {
+	h, err := holderOf(ctx, q, s.q.holdersTx, msgs[0], nil)
+	if err != nil || h.stored(msgs[0]) {
 		return false, err
 	}
-	stored, err := isStored(ctx, q, s.q.nonceTx, msgs[0], nonces)
-	return err == nil && !stored, err
+	if !h.same(msgs[0]) {
+		return false, &store.TakenError{ID: msgs[0].ID}
+	}
+	return true, nil
 }
 
 // fit says how many of the rows go into one statement. It counts each text

@@ -72,7 +72,9 @@ WHERE target_user_id IN (?) AND {user} IN (?) AND ` + unfinishedStates + ` AND `
 AND ({user} > ? OR ({user} = ? AND {id} > ?))
 ORDER BY {user}, {id} LIMIT ?`
 
-	nonceSQL = `SELECT id, COALESCE(nonce, '') AS nonce FROM {table} WHERE id IN (?){share}`
+	// holdersSQL compares ids as an INSERT does.
+	holdersSQL = `SELECT id, target_user_id, push_type, deleted_at IS NOT NULL AS deleted, COALESCE(nonce, '') AS nonce
+FROM {table} WHERE id IN (?){share}`
 
 	deliveredSQL = `UPDATE push_messages {primary} SET
 delivering_at = COALESCE(delivering_at, {each}), updated_at = ?, status = 'DELIVERING'
@@ -140,14 +142,15 @@ const insertColumns = 19
 
 // queries are the statements in one dialect.
 type queries struct {
-	get, findCommand                                         string
-	unfinishedFirst, unfinishedSeq, unfinishedNull           string
-	unfinishedRefs, history, historyBack                     string
-	insert, insertShort, skipTaken, nonce, insertTx, nonceTx string
-	delivered, acknowledged, caseOfID                        string
-	answerFirst, lockAnswers, answerWon, answerLate          string
-	setResponseQueue, timeOut, expired, purgeable, purge     string
-	purgeableCount, count                                    string
+	get, findCommand                                     string
+	unfinishedFirst, unfinishedSeq, unfinishedNull       string
+	unfinishedRefs, history, historyBack                 string
+	insert, insertShort, skipTaken, insertTx             string
+	holders, holdersTx                                   string
+	delivered, acknowledged, caseOfID                    string
+	answerFirst, lockAnswers, answerWon, answerLate      string
+	setResponseQueue, timeOut, expired, purgeable, purge string
+	purgeableCount, count                                string
 }
 
 func render(d *dialect, qualifiedTable string) queries {
@@ -168,9 +171,9 @@ func render(d *dialect, qualifiedTable string) queries {
 		insert:           in(wire.Table, insertSQL),
 		insertShort:      in(wire.Table, insertShortSQL),
 		skipTaken:        words.Replace("{skipTaken}"),
-		nonce:            in(wire.Table, nonceSQL),
 		insertTx:         in(qualifiedTable, insertSQL+insertRowSQL+"{skipTakenTx}"),
-		nonceTx:          in(qualifiedTable, nonceSQL),
+		holders:          in(wire.Table, holdersSQL),
+		holdersTx:        in(qualifiedTable, holdersSQL),
 		delivered:        words.Replace(deliveredSQL),
 		acknowledged:     words.Replace(acknowledgedSQL),
 		caseOfID:         words.Replace("CASE {id}"),

@@ -169,7 +169,40 @@ func testInsert(t *testing.T, open func(t *testing.T) store.Store) {
 		}
 		require.ElementsMatch(b, names, b.unfinished())
 	})
+	testInsertAll(t, open)
 	testInsertTx(t, open)
+}
+
+// others makes messages that are not m, nor the deleted one, and have their ids.
+func (b *bench) others(m, deleted *store.Message) map[string]*store.Message {
+	user, kind, again := b.reliable(9), b.command(9, time.Hour), b.reliable(9)
+	user.ID, kind.ID, again.ID = m.ID, m.ID, deleted.ID
+	user.UserID += "'s friend"
+	return map[string]*store.Message{"of another user": user, "of another kind": kind, "of a deleted one": again}
+}
+
+func testInsertAll(t *testing.T, open func(t *testing.T) store.Store) {
+	run(t, open, "AllLeavesOutTheSame", func(b *bench) {
+		stored, again, fresh := b.reliable(1), b.reliable(2), b.reliable(3)
+		b.insert(stored)
+		again.ID = stored.ID
+		duplicates, err := b.InsertAll(b.Context(), []*store.Message{fresh, again, stored})
+		require.NoError(b, err)
+		require.Equal(b, []int{1}, duplicates, "the last has the same nonce")
+		require.Equal(b, []string{stored.ID, fresh.ID}, b.unfinished())
+	})
+	run(t, open, "AllOrNone", func(b *bench) {
+		stored, deleted := b.reliable(1), b.reliable(2)
+		b.insert(stored, deleted)
+		b.remove(deleted.ID)
+		for name, other := range b.others(stored, deleted) {
+			_, err := b.InsertAll(b.Context(), []*store.Message{b.reliable(3), other, b.reliable(4)})
+			var taken *store.TakenError
+			require.ErrorAs(b, err, &taken, name)
+			require.Equal(b, store.TakenError{Index: 1, ID: other.ID}, *taken)
+			require.Equal(b, []string{stored.ID}, b.unfinished(), name)
+		}
+	})
 }
 
 func testInsertTx(t *testing.T, open func(t *testing.T) store.Store) {
@@ -229,6 +262,29 @@ func testInsertTx(t *testing.T, open func(t *testing.T) store.Store) {
 		require.NoError(b, err)
 		require.EqualValues(b, 1, b.get(taken.ID).Seq)
 		require.Equal(b, []string{taken.ID, fresh.ID}, b.unfinished())
+	})
+	run(t, open, "TxRefusesTakenIDs", func(b *bench) {
+		deleted, m := b.reliable(1), b.reliable(2)
+		b.insert(deleted)
+		b.remove(deleted.ID)
+		tx, err := b.db().BeginTx(b.Context(), nil)
+		require.NoError(b, err)
+		defer func() { _ = tx.Rollback() }()
+		_, err = b.InsertTx(b.Context(), tx, m)
+		require.NoError(b, err)
+		again := *m
+		again.Nonce = uuid.NewString()
+		dup, err := b.InsertTx(b.Context(), tx, &again)
+		require.NoError(b, err)
+		require.True(b, dup, "the same, written in this transaction")
+		for name, other := range b.others(m, deleted) {
+			_, err = b.InsertTx(b.Context(), tx, other)
+			var taken *store.TakenError
+			require.ErrorAs(b, err, &taken, name)
+			require.Equal(b, other.ID, taken.ID)
+		}
+		require.NoError(b, tx.Commit())
+		require.Equal(b, []string{m.ID}, b.unfinished())
 	})
 	run(t, open, "TxRejects", func(b *bench) {
 		m := b.reliable(1)
