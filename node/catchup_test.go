@@ -22,6 +22,7 @@ var _ = add(map[string]func(*testing.T, *world){
 	"catchup/slowDevice":      testSlowDevice,
 	"catchup/slowPlainDevice": testSlowPlainDevice,
 	"catchup/twoDevices":      testCatchUpTwoDevices,
+	"catchup/acknowledged":    testCatchUpAcknowledged,
 })
 
 // store stores n messages for a user who is away and returns their ids in
@@ -243,4 +244,54 @@ func testCatchUpTwoDevices(t *testing.T, w *world) {
 		seen[e.ID] = true
 	}
 	w.nothingStored(t, u, fast)
+}
+
+// testCatchUpAcknowledged: commands that another device has acknowledged, and
+// nobody answered, wait for room as well, and give it back: each when this
+// device acknowledges it, or anybody answers.
+func testCatchUpAcknowledged(t *testing.T, w *world) {
+	const window, n = 10, 35
+	h := w.node(t, node.Options{MaxQueue: 2 * window})
+	u := user()
+	for i := range n {
+		_, err := w.client.SendCommand(t.Context(), u, "work", i, gateway.NoWait())
+		require.NoError(t, err)
+	}
+	first := h.connect(t, u, devicetest.JSON)
+	for range n {
+		first.Acknowledge(t, first.Envelope(t).ID)
+	}
+	for _, c := range []struct {
+		subprotocol string
+		giveBack    func(*devicetest.Device, devicetest.Envelope)
+	}{
+		{devicetest.Reliable, func(d *devicetest.Device, e devicetest.Envelope) { d.SequenceAck(t, e.SequenceID) }},
+		{devicetest.JSON, func(d *devicetest.Device, e devicetest.Envelope) { d.Acknowledge(t, e.ID, e.ID) }},
+		{devicetest.JSON, func(d *devicetest.Device, e devicetest.Envelope) {
+			require.True(t, d.Respond(t, e.RequestID, 1).Success)
+		}},
+	} {
+		d := h.connect(t, u, c.subprotocol)
+		var got []devicetest.Envelope
+		for range window {
+			got = append(got, d.Envelope(t))
+		}
+		w.nothingStored(t, u, first, d)
+		for i := range n {
+			if i >= len(got) {
+				got = append(got, d.Envelope(t))
+			}
+			c.giveBack(d, got[i])
+		}
+		// The whole window is there again, and no more than that.
+		ids := w.store(t, u, window+1, "x")
+		for _, id := range ids[:window] {
+			require.Equal(t, id, first.Envelope(t).ID)
+			require.Equal(t, id, d.Envelope(t).ID)
+		}
+		w.nothingStored(t, u, first, d)
+		first.Acknowledge(t, ids...)
+		w.finished(t, ids[window])
+		d.Close(1000)
+	}
 }

@@ -31,8 +31,10 @@ type delivery struct {
 	user  *user
 	hint  *wire.Hint
 	frame *protocol.Shared
-	// sessions have been handed the message and still live.
+	// sessions have been handed the message and still live. The first released
+	// of them have it in their windows no more.
 	sessions []*session
+	released int
 	sentAt   time.Time // by the database's clock; zero: not handed to any yet
 	timer    timer     // guarded by retries.mu
 	trace    *deliveryTrace
@@ -51,6 +53,9 @@ func (d *delivery) reached(s *session) bool { return slices.Contains(d.sessions,
 func (d *delivery) forget(s *session) {
 	if i := slices.Index(d.sessions, s); i >= 0 {
 		d.sessions = slices.Delete(d.sessions, i, i+1)
+		if i < d.released {
+			d.released--
+		}
 	}
 }
 
@@ -142,9 +147,7 @@ func (u *user) hand(m *member, d *delivery) {
 		return
 	}
 	d.sessions = append(d.sessions, m.session)
-	if u.inFlight[d.hint.ID] == d {
-		m.feed.add(d.size())
-	}
+	m.feed.add(d.size())
 	u.node.core.Metrics.Delivered.Add(context.Background(), 1, kinds[d.hint.Type].Add...)
 	u.node.traceDelivery(d, m.session, false)
 	if d.sentAt.IsZero() {
@@ -159,8 +162,11 @@ func (u *user) acknowledge(s *session, deliveries []*delivery) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, d := range deliveries {
-		if u.inFlight[d.hint.ID] == d {
+		switch d {
+		case u.inFlight[d.hint.ID]:
 			u.settle(d, s)
+		case u.requested[d.hint.ID]:
+			u.release(d, s)
 		}
 	}
 	u.refill()
@@ -174,7 +180,9 @@ func (u *user) acknowledgeIDs(s *session, ids []string) (unknown []string) {
 	for _, id := range ids {
 		if d, ok := u.inFlight[id]; ok {
 			u.settle(d, s)
-		} else if _, ok := u.requested[id]; !ok {
+		} else if d, ok := u.requested[id]; ok {
+			u.release(d, s)
+		} else {
 			unknown = append(unknown, id)
 		}
 	}
@@ -199,18 +207,38 @@ func (u *user) settle(d *delivery, s *session) {
 	}
 }
 
+// release takes a command that waits for its answer out of the window of a
+// session: it was handed it after another device had acknowledged it.
+func (u *user) release(d *delivery, s *session) {
+	i := slices.Index(d.sessions, s)
+	if m := u.member(s); m != nil && i >= d.released {
+		m.feed.remove(d.size())
+		d.sessions[i], d.sessions[d.released] = d.sessions[d.released], s
+		d.released++
+	}
+}
+
+// releaseAll takes a message out of every window.
+func (u *user) releaseAll(d *delivery) {
+	for _, s := range d.sessions[d.released:] {
+		if m := u.member(s); m != nil {
+			m.feed.remove(d.size())
+		}
+	}
+	d.released = len(d.sessions)
+}
+
 // remove takes a message out of flight.
 func (u *user) remove(d *delivery) {
 	if u.inFlight[d.hint.ID] == d {
 		delete(u.inFlight, d.hint.ID)
 		u.bytes -= d.size()
-		for _, m := range u.sessions {
-			if d.reached(m.session) {
-				m.feed.remove(d.size())
-			}
-		}
+		u.releaseAll(d)
 	}
-	delete(u.requested, d.hint.ID)
+	if requested, ok := u.requested[d.hint.ID]; ok {
+		delete(u.requested, d.hint.ID)
+		u.releaseAll(requested)
+	}
 	u.node.retries.remove(d)
 }
 

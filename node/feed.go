@@ -16,7 +16,8 @@ const pageSize = 256
 // feed is where a session stands in the messages of its user. The user's lock
 // guards it.
 type feed struct {
-	// count and bytes are what the session was handed and nobody acknowledged.
+	// count and bytes are what the session was handed and nobody acknowledged;
+	// of commands that another had acknowledged before, what it did not itself.
 	count, bytes int
 	// loading: a goroutine reads rows for the session. Live messages then wait
 	// in flight, so that they come after the older ones.
@@ -157,6 +158,9 @@ func (u *user) takeRow(m *member, row *store.Message) bool {
 	}
 	if d, ok := u.requested[row.ID]; ok {
 		if !d.reached(m.session) {
+			if !m.hasRoom(d.size()) {
+				return false
+			}
 			u.hand(m, d)
 		}
 		return true

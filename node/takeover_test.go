@@ -22,6 +22,7 @@ var _ = add(map[string]func(*testing.T, *world){
 	"takeover/underLoad":       testTakeoverUnderLoad,
 	"takeover/identical":       testTakeoverIdentical,
 	"takeover/stored":          testTakeoverStored,
+	"takeover/acknowledged":    testTakeoverAcknowledged,
 	"takeover/refused":         testTakeoverRefused,
 	"takeover/shutdown":        testTakeoverShutdown,
 	"takeover/atOnce":          testTakeoverAtOnce,
@@ -239,6 +240,36 @@ func testTakeoverStored(t *testing.T, w *world) {
 		w.hasStatus(t, id, gateway.StatusFinished)
 	}
 	assert.Zero(t, r.Pending(), "each came once")
+}
+
+// testTakeoverAcknowledged: a command that a device of the new node has
+// acknowledged moves with a connection, and comes to nobody else again.
+func testTakeoverAcknowledged(t *testing.T, w *world) {
+	const interval = 150 * time.Millisecond
+	a, b := w.node(t, node.Options{}), w.node(t, node.Options{})
+	u := user()
+	base := a.url(t, u)
+	d := devicetest.Connect(t, devicetest.Options{URL: base, Subprotocol: devicetest.Reliable})
+	other := b.connect(t, u, devicetest.JSON)
+	c := w.command(t, u, 1, gateway.WithRetryInterval(interval))
+	e := d.Envelope(t)
+	d.Drop()
+	require.Equal(t, e.ID, other.Envelope(t).ID)
+	other.Acknowledge(t, e.ID)
+	w.hasStatus(t, e.ID, gateway.StatusRequestDelivered)
+	for other.Pending() > 0 { // sent again meanwhile
+		require.Equal(t, e.ID, other.Envelope(t).ID)
+	}
+	r := recoverAt(t, d, a, b, base)
+	require.Equal(t, e.ID, r.Envelope(t).ID)
+	later := w.reliable(t, u, 2, gateway.WithRetryInterval(interval))
+	for range 4 {
+		require.Equal(t, later, other.Envelope(t).ID)
+	}
+	require.True(t, r.Respond(t, e.RequestID, "moved").Success)
+	res, err := c.wait(t)
+	require.NoError(t, err)
+	assert.JSONEq(t, `"moved"`, string(res.Response))
 }
 
 func testTakeoverRefused(t *testing.T, w *world) {

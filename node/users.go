@@ -92,11 +92,15 @@ func (u *user) startFeed(s *session) {
 	}
 }
 
-// adopt puts a message in flight that another node had handed to the session.
+// adopt puts a message in flight that another node had handed to the session,
+// unless it is a command that waits for its answer here.
 func (u *user) adopt(s *session, h *wire.Hint) *delivery {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	d, ok := u.inFlight[h.ID]
+	if !ok {
+		d, ok = u.requested[h.ID]
+	}
 	if !ok {
 		h.Origin = wire.FromTakeover
 		d = u.track(h)
