@@ -92,8 +92,7 @@ type Node struct {
 	handover bool // there are other nodes
 	count    atomic.Int64
 	shutdown sync.Once
-	done     chan struct{}
-	// shutdownErr may be read once done is closed.
+	// shutdownErr may be read once shutdown is done.
 	shutdownErr error
 }
 
@@ -118,7 +117,7 @@ func New(client *gateway.Client, opts Options) (*Node, error) {
 	_, _ = rand.Read(id[:]) // never fails, see crypto/rand
 	n := &Node{
 		core: c, opts: opts.withDefaults(), id: hex.EncodeToString(id[:]),
-		work: lifecycle.New(context.Background()), gap: make(chan struct{}, 1), done: make(chan struct{}), since: time.Now().UTC(),
+		work: lifecycle.New(context.Background()), gap: make(chan struct{}, 1), since: time.Now().UTC(),
 	}
 	n.handlers, n.cutHandlers = context.WithCancel(context.Background())
 	if opts.REST != nil {
@@ -233,16 +232,8 @@ func (n *Node) Connections() int { return int(n.count.Load()) }
 // another node. New handshakes are refused with 503 meanwhile. Call it before
 // closing the client; a second call waits for the first and returns the same.
 func (n *Node) Shutdown(ctx context.Context) error {
-	n.shutdown.Do(func() {
-		defer close(n.done)
-		n.shutdownErr = n.doShutdown(ctx)
-	})
-	select {
-	case <-n.done:
-		return n.shutdownErr
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	n.shutdown.Do(func() { n.shutdownErr = n.doShutdown(ctx) })
+	return n.shutdownErr
 }
 
 // cutOff is how long Shutdown waits after its ctx ended for what it cut off.
@@ -276,8 +267,12 @@ func (n *Node) doShutdown(ctx context.Context) error {
 	}
 	inTime := context.AfterFunc(ctx, n.cutHandlers)
 	n.sessions.eachAtOnce(func(s *session) { s.end(shutdownText) })
-	inTime()
-	n.states.drain(ctx)
+	if !inTime() {
+		err = ctx.Err()
+	}
+	if !n.states.drain(ctx) {
+		err = ctx.Err()
+	}
 	n.stop()
 	n.cutHandlers()
 	return err

@@ -79,6 +79,35 @@ func testShutdownDrains(t *testing.T, w *world) {
 	}
 }
 
+// TestShutdownSaysWhatIsNotWritten: Shutdown returns nil only if the
+// acknowledgements are written.
+func TestShutdownSaysWhatIsNotWritten(t *testing.T) {
+	t.Parallel()
+	w := newEmbedded(t)
+	h := w.node(t, node.Options{})
+	u := user()
+	d := h.connect(t, u, devicetest.Reliable)
+	id := w.reliable(t, u, 1)
+	d.Envelope(t)
+	locked, err := w.db.Conn(t.Context())
+	require.NoError(t, err)
+	_, err = locked.ExecContext(t.Context(), "BEGIN IMMEDIATE")
+	require.NoError(t, err)
+	d.SequenceAck(t, 1)
+	d.Ping(t)
+	require.Equal(t, devicetest.TypePong, d.Next(t).Type, "the acknowledgement has arrived")
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, h.Shutdown(ctx), context.DeadlineExceeded)
+	_, err = locked.ExecContext(t.Context(), "ROLLBACK")
+	require.NoError(t, err)
+	require.NoError(t, locked.Close())
+	require.NotEqual(t, gateway.StatusFinished, w.message(t, id).Status)
+	for range 20 {
+		require.ErrorIs(t, h.Shutdown(t.Context()), context.DeadlineExceeded, "a second call returns the same")
+	}
+}
+
 // testShutdownBlockedHandler: a handler that does not end is not waited for
 // beyond ctx.
 func testShutdownBlockedHandler(t *testing.T, w *world) {

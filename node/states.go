@@ -172,8 +172,9 @@ var (
 	errNotWritten  = errors.New("the node stopped before the acknowledgement was written")
 )
 
-// drain waits until every acknowledgement and delivery is written, or ctx ends.
-func (s *states) drain(ctx context.Context) {
+// drain waits until every acknowledgement and delivery is written, or ctx ends,
+// and reports whether they are.
+func (s *states) drain(ctx context.Context) bool {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -182,11 +183,11 @@ func (s *states) drain(ctx context.Context) {
 		idle := len(s.acks) == 0 && s.writers == 0 && len(s.held) == 0
 		s.mu.Unlock()
 		if idle {
-			return
+			return true
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-tick.C:
 		}
 	}
