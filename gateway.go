@@ -243,10 +243,11 @@ func (c *Client) usable(ctx context.Context) error {
 
 // translate turns errors of internal packages into those of this one.
 func (c *Client) translate(err error) error {
+	if err == nil {
+		return nil
+	}
 	var taken *store.TakenError
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &taken):
 		return fmt.Errorf("%w: %q", ErrMessageIDConflict, taken.ID)
 	case errors.Is(err, store.ErrNoTable):
