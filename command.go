@@ -131,7 +131,7 @@ func (c *Client) storeCommand(ctx context.Context, msg *store.Message, o *sendOp
 		res = &CommandResult{MessageID: msg.ID}
 		err = c.translate(untilEnd(ctx, o.end, func(ctx context.Context) (err error) {
 			if duplicate, err = c.commits.Commit(ctx, msg); err == nil && duplicate {
-				err = conflict(msg, c.sameMessage(ctx, msg))
+				err = c.sameMessage(ctx, msg)
 			}
 			return err
 		}))

@@ -60,7 +60,7 @@ func (c *Client) sendReliable(ctx context.Context, s *sending, userID string, pa
 	}
 	duplicate, err := c.commits.Commit(ctx, msg)
 	if err == nil && duplicate {
-		err = conflict(msg, c.sameMessage(ctx, msg))
+		err = c.sameMessage(ctx, msg)
 	}
 	if err != nil {
 		return "", c.translate(err)
@@ -225,23 +225,12 @@ func (c *Client) newMessage(ctx context.Context, userID string, kind wire.PushTy
 	}, nil
 }
 
-// sameMessage checks that the row that has the id of msg is the same message.
+// sameMessage checks that the row that has the id of msg is the same message. One
+// that cannot be read is not: it equals another id in the table's collation, or
+// its row is deleted.
 func (c *Client) sameMessage(ctx context.Context, msg *store.Message) error {
 	row, err := c.core.Store.Get(ctx, msg.ID)
-	if err == nil && !same(row, msg) {
-		err = fmt.Errorf("%w: %q", ErrMessageIDConflict, msg.ID)
-	}
-	return err
-}
-
-func same(row, msg *store.Message) bool {
-	return row.UserID == msg.UserID && row.PushType == msg.PushType
-}
-
-// conflict says what it means that an id is taken by a row that cannot be
-// read: it equals another id in the table's collation, or its row is deleted.
-func conflict(msg *store.Message, err error) error {
-	if errors.Is(err, store.ErrNotFound) {
+	if errors.Is(err, store.ErrNotFound) || err == nil && (row.UserID != msg.UserID || row.PushType != msg.PushType) {
 		return fmt.Errorf("%w: %q", ErrMessageIDConflict, msg.ID)
 	}
 	return err

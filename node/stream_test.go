@@ -348,43 +348,6 @@ func testStreamIdleRace(t *testing.T, w *world) {
 	}
 }
 
-func testStreamPublisherGone(t *testing.T, w *world) {
-	opts := node.Options{RecoveryWindow: 200 * time.Millisecond}
-	for name, leave := range map[string]func(*streamed){
-		"close":  func(s *streamed) { s.publisher.Close(websocket.StatusNormalClosure) },
-		"drop":   func(s *streamed) { s.publisher.Drop() },
-		"server": func(s *streamed) { _ = s.hub.CloseUserConnections(t.Context(), "pub") },
-		"shutdown": func(s *streamed) {
-			s.subscribers = s.subscribers[1:] // the first one goes with its node
-			_ = s.a.Shutdown(t.Context())
-		},
-	} {
-		for _, sub := range []string{devicetest.JSON, devicetest.ProtobufReliable} {
-			t.Run(name+" "+sub, func(t *testing.T) {
-				s := newStreamed(t, w, opts, sub)
-				s.open(t, "s", 0)
-				s.open(t, "t", 0)
-				s.publisher.StreamData(t, "s", 1, "x")
-				wantStreamAck(t, s.publisher, "s", 2)
-				leave(s)
-				for _, d := range s.subscribers {
-					wantPart(t, d, "s", 1, "x")
-					ends := map[string]uint64{}
-					for range 2 {
-						f := d.Message(t)
-						require.NotNil(t, f.Stream)
-						require.True(t, f.Stream.EndOfStream)
-						require.NotNil(t, f.Stream.Error)
-						assert.Equal(t, "Cancelled", f.Stream.Error.Name)
-						ends[f.Stream.StreamID] = f.Stream.StreamSequenceID
-					}
-					assert.Equal(t, map[string]uint64{"s": 2, "t": 1}, ends)
-				}
-			})
-		}
-	}
-}
-
 func testStreamRevoked(t *testing.T, w *world) {
 	s := newStreamed(t, w, node.Options{}, devicetest.Reliable)
 	s.open(t, "s", 0)
