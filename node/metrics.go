@@ -115,7 +115,9 @@ func (n *Node) queues() []telemetry.Queue {
 		telemetry.Queue{Name: telemetry.QueueAcknowledgements, Length: acknowledgements, Limit: telemetry.Bound(maxStates)},
 		telemetry.Queue{Name: telemetry.QueueAnswers, Length: n.answers.group.Waiting, Limit: telemetry.Bound(maxAnswers)},
 		telemetry.Queue{Name: telemetry.QueueReplies, Length: func() int { return len(n.answers.replies) }, Limit: telemetry.Bound(maxReplies)},
-		telemetry.Queue{Name: telemetry.QueueCalls, Length: func() int { return len(n.calls) }, Limit: telemetry.Bound(maxCalls)},
+		telemetry.Queue{
+			Name: telemetry.QueueCalls, Length: func() int { return len(n.calls) + int(n.later.Load()) }, Limit: telemetry.Bound(2 * maxCalls),
+		},
 	)
 	if n.opts.MaxConnections > 0 {
 		queues = append(queues, telemetry.Queue{
